@@ -1,0 +1,151 @@
+"""Contract of the runtime: tasks, the running side of containers.
+
+Terms. A *task* is a container's init process and all it started. An *exec* is a further process in it, under an
+*exec id*; the empty exec id means init. A *shim* is the process that owns a task and outlives the daemon; a *bundle* is
+the folder with the task's `config.json`.
+
+Life cycle of a process: created → running (⇄ paused) → stopped → deleted. Events come in the order create, start,
+exit, delete for a task, and exec-added, exec-started, exit for an exec.
+
+Everything here is async: calls wait for shims. Mutating calls run to their end once begun.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from .mounts import Mount
+from .objects import AnyValue, RuntimeInfo
+
+
+class Status(StrEnum):
+    """The words are those `ctr task ls` shows, in lower case."""
+
+    UNKNOWN = "unknown"
+    CREATED = "created"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    PAUSING = "pausing"
+
+
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """Paths or URIs of a process's streams; empty for none. With a terminal, stderr is unused."""
+
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """A process now; `exit_status` and `exited_at` (ns since the epoch, 0: not yet) once it is stopped."""
+
+    container_id: str
+    exec_id: str
+    pid: int
+    status: Status
+    stdio: Stdio
+    exit_status: int = 0
+    exited_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; a signal n is status 128 + n. `exited_at` in ns since the epoch."""
+
+    pid: int
+    status: int
+    exited_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """What a task is made of. `spec` is the OCI runtime spec as JSON bytes, final: hooks have seen it."""
+
+    spec: bytes
+    rootfs: Sequence[Mount]
+    stdio: Stdio
+    runtime: RuntimeInfo
+    runtime_path: str = ""
+    checkpoint: str = ""
+    sandbox_id: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """One task. Any method raises NotFound once it is deleted, and for an exec id that does not exist."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
+    async def start(self, exec_id: str = "") -> int:
+        """Start what was created; returns the pid. FailedPrecondition if it was started before."""
+        ...
+
+    async def state(self, exec_id: str = "") -> ProcessState: ...
+    async def kill(self, signal: int, exec_id: str = "", *, all: bool = False) -> None:
+        """NotFound if the process ended already."""
+        ...
+
+    async def exec(self, exec_id: str, spec: AnyValue, stdio: Stdio) -> None:
+        """Add a process (`spec` is an OCI process as JSON); `start` starts it. AlreadyExists, FailedPrecondition."""
+        ...
+
+    async def resize_pty(self, width: int, height: int, exec_id: str = "") -> None: ...
+    async def close_stdin(self, exec_id: str = "") -> None: ...
+    async def pause(self) -> None: ...
+    async def resume(self) -> None: ...
+    async def pids(self) -> Sequence[tuple[int, AnyValue | None]]:
+        """All processes of the container by their pid on the host; execs carry runc's ProcessDetails."""
+        ...
+
+    async def update(self, resources: AnyValue, annotations: Mapping[str, str]) -> None: ...
+    async def stats(self) -> AnyValue:
+        """cgroup metrics: `io.containerd.cgroups.v1.Metrics` or `…v2.Metrics`."""
+        ...
+
+    async def wait(self, exec_id: str = "") -> Exit:
+        """Until the process has ended; costs nothing while it waits; may be cancelled."""
+        ...
+
+    async def delete(self, exec_id: str = "") -> Exit:
+        """Remove a process that is not running (FailedPrecondition otherwise); for init the task goes, shim and all."""
+        ...
+
+    async def checkpoint(self, path: str, options: AnyValue | None) -> None: ...
+
+
+class Runtime(Protocol):
+    """All tasks (`io.containerd.runtime.v2.task`)."""
+
+    async def create(self, namespace: str, id: str, options: CreateOptions) -> Task:
+        """Make bundle and shim, and have the container created. On failure nothing is left.
+
+        Raises AlreadyExists, InvalidArgument for a spec or runtime name, NotFound for a shim binary.
+        """
+        ...
+
+    async def get(self, namespace: str, id: str) -> Task:
+        """Raises NotFound."""
+        ...
+
+    async def list(self, namespace: str) -> Sequence[Task]: ...
+    async def plugin_info(self, runtime_path: str, options: AnyValue | None) -> AnyValue:
+        """`containerd.types.RuntimeInfo` of a runtime, OCI features included."""
+        ...
+
+
+class ShimProvider(Protocol):
+    """Starts shims of some runtime names; one per way to start a shim."""
+
+    def handles(self, runtime: str) -> bool: ...
+    async def start(self, namespace: str, id: str, bundle: str, options: CreateOptions) -> str:
+        """Start the shim of a bundle; returns its ttrpc address (`unix:///…`)."""
+        ...

@@ -1,0 +1,24 @@
+"""How often each scenario runs: reduced in `make test`, at the issue's count in `make soak`. The one table."""
+
+import os
+
+COUNTS: dict[str, tuple[int, int]] = {
+    # scenario: (make test, make soak)
+    "idle waits": (200, 1000),
+    "idle subscribers": (200, 1000),
+    "kill during pull": (2, 10),
+    "kill during run": (2, 10),
+    "cancel steps": (1, 10),
+    "containers for memory": (10, 40),
+    "life cycles": (5, 50),
+    "group commit writers": (16, 64),
+    "walk entries": (500, 20000),
+    "short lived exits": (20, 240),
+}
+
+SOAK = os.environ.get("CORTEN_SOAK") == "1"
+
+
+def count(scenario: str) -> int:
+    """The number of repetitions of a scenario of the table."""
+    return COUNTS[scenario][SOAK]
