@@ -91,6 +91,10 @@ Migration = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """`(from_version, section) -> section` of the next config version; raises nothing, keeps what it does not know."""
 
 
+ConfigModel = type[Any]
+"""A frozen dataclass in which every field has a default."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """A plugin as it is announced, before anything of it runs."""
@@ -100,8 +104,8 @@ class Registration:
     init: Callable[[PluginContext], object]
     """Makes the instance; runs in a thread under a deadline; may raise `SkipPlugin` or any error."""
     requires: tuple[Requirement, ...] = ()
-    config: type[Any] | None = None
-    """A frozen dataclass in which every field has a default; None for a plugin without settings."""
+    config: ConfigModel | None = None
+    """None for a plugin without settings."""
     platforms: tuple[str, ...] = ()
     """`os/architecture` pairs for introspection, e.g. `linux/amd64`; empty: the host's own."""
     capabilities: tuple[str, ...] = ()
