@@ -1,0 +1,47 @@
+"""The mounts of this mount namespace, as /proc/self/mountinfo tells them (proc(5))."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One line: the mount point, the file system type, what was mounted, and the super block's options."""
+
+    id: int
+    parent: int
+    device: str
+    root: str
+    target: str
+    options: str
+    fstype: str
+    source: str
+    super_options: str
+
+
+def mounts(pid: int | str = "self") -> list[Mounted]:
+    """All mounts, in the order in which they were made."""
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        return [parse(line) for line in file]
+
+
+def parse(line: bytes) -> Mounted:
+    """One line of mountinfo; the optional fields are skipped up to the lone dash."""
+    head, _, tail = line.rstrip(b"\n").partition(b" - ")
+    fields = [_unescape(field) for field in head.split(b" ")]
+    fstype, source, options = ([_unescape(field) for field in tail.split(b" ")] + ["", "", ""])[:3]
+    return Mounted(int(fields[0]), int(fields[1]), fields[2], fields[3], fields[4], fields[5], fstype, source, options)
+
+
+def below(target: str, found: list[Mounted]) -> Iterator[Mounted]:
+    """The mounts at `target` and under it, the last made and so the deepest first."""
+    prefix = target.rstrip("/") + "/"
+    return (mount for mount in reversed(found) if mount.target == target or mount.target.startswith(prefix))
+
+
+def _unescape(field: bytes) -> str:
+    return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field))
