@@ -1,0 +1,13 @@
+"""`python -m corten.zygote FD MODULE…`: serve the control socket FD after importing the modules."""
+
+import sys
+
+assert sys.platform != "win32"
+
+from corten.zygote.preload import skip_threading_fork_hook  # noqa: E402
+
+skip_threading_fork_hook()
+
+from corten.zygote.server import main  # noqa: E402  (threading must not be imported before its hook is filtered)
+
+main(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,102 @@
+"""The zygote itself: one thread, one control socket, a fork for each request; it ends when the daemon's end closes."""
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import child, frames, preload, process
+
+assert sys.platform != "win32"
+
+STATUSES_KEPT = 1024
+"""Exit statuses remembered for a daemon that may ask; the oldest go first."""
+
+
+def main(fd: int, modules: Sequence[str]) -> None:
+    """Import `modules`, then serve the socket `fd` until its other end closes."""
+    process.name_process("corten-zygote")
+    control = socket.socket(fileno=fd)
+    control.set_inheritable(False)
+    failures = preload.preload(modules)
+    os.chdir("/")
+    server = _Server(control, failures)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    server.serve()
+    os._exit(0)
+
+
+class _Server:
+    def __init__(self, control: socket.socket, failures: dict[str, str]) -> None:
+        self._control = control
+        self._failures = failures
+        self._statuses: dict[int, int] = {}
+
+    def serve(self) -> None:
+        signal.signal(signal.SIGCHLD, self._reap)
+        while (request := frames.receive_packet(self._control)) is not None:
+            self._handle(*request)
+
+    def _handle(self, packet: dict[str, Any], fds: list[int]) -> None:
+        match packet["kind"]:
+            case "fork":
+                self._fork(packet, fds)
+            case "status":
+                frames.send_packet(self._control, {"status": self._statuses.pop(packet["pid"], None)})
+            case "failures":
+                self._send_failures()
+
+    def _fork(self, packet: dict[str, Any], fds: list[int]) -> None:
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_child(packet, fds, parent)
+            fds.append(_pidfd(pid))
+            frames.send_packet(self._control, {"pid": pid}, [fd for fd in fds[-1:] if fd >= 0])
+        except OSError as error:
+            frames.send_packet(self._control, {"error": f"cannot fork: {error}"})
+        finally:
+            for fd in fds:
+                if fd >= 0:
+                    os.close(fd)
+
+    def _become_child(self, packet: dict[str, Any], fds: list[int], parent: int) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._control.close()
+        private = socket.socket(fileno=fds[0])
+        if packet.get("detached"):
+            child.run_detached(packet["target"], private, fds[1:])
+        child.run_worker(packet["target"], private, fds[1:], parent)
+
+    def _send_failures(self) -> None:
+        cut = {name: text[-4000:] for name, text in self._failures.items()}
+        while len(json.dumps(cut)) > frames.PACKET_MAX - 100:
+            cut.popitem()
+        frames.send_packet(self._control, {"failures": cut})
+
+    def _reap(self, signum: int, frame: object) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._statuses[pid] = os.waitstatus_to_exitcode(status)
+            if len(self._statuses) > STATUSES_KEPT:
+                del self._statuses[next(iter(self._statuses))]
+
+
+def _pidfd(pid: int) -> int:
+    """A pidfd of the child; -1 if it ended so soon that the signal handler has reaped it."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1

@@ -1,0 +1,99 @@
+"""The zygote as the daemon uses it: conformance, failing preloads, death and restart, threads."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from corten.errors import Internal, Unavailable
+from corten.testing import workers as suite
+from corten.zygote.client import Zygote
+
+TARGETS = "corten.testing.workers"
+
+
+@pytest.fixture
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote.launch([TARGETS])
+    yield zygote
+    zygote.close()
+
+
+def test_conforms(zygote: Zygote) -> None:
+    suite.check_workers(zygote)
+    suite.check_processes(zygote)
+
+
+def test_the_fake_conforms() -> None:
+    suite.check_workers(suite.ThreadWorkers())
+
+
+def test_a_preload_that_fails_is_named_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaves.py").write_text("raise SystemExit('no licence')")
+    (tmp_path / "asserts.py").write_text("assert 1 == 2, 'arithmetic'")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    zygote = Zygote.launch(["leaves", "asserts", "does.not.exist", TARGETS])
+    try:
+        failures = zygote.preload_failures()
+        assert set(failures) == {"leaves", "asserts", "does.not.exist"}
+        assert "no licence" in failures["leaves"]
+        assert "arithmetic" in failures["asserts"]
+        assert zygote.start(f"{TARGETS}:echo", b"alive").result(10) == b"alive"
+    finally:
+        zygote.close()
+
+
+def test_a_zygote_that_died_is_replaced_by_the_next_call(zygote: Zygote) -> None:
+    first = zygote.pid
+    os.kill(first, signal.SIGKILL)
+    assert zygote.start(f"{TARGETS}:echo", b"again").result(10) == b"again"
+    assert zygote.pid not in (0, first)
+
+
+def test_workers_die_with_the_zygote_and_detached_processes_do_not(zygote: Zygote) -> None:
+    worker = zygote.start(f"{TARGETS}:sleep", b"60")
+    detached, _ = zygote.detach(f"{TARGETS}:linger", b"")
+    try:
+        zygote.close()
+        assert "ended without" in _message(lambda: worker.result(10))
+        time.sleep(0.1)
+        os.kill(detached, 0)
+        with pytest.raises(Unavailable, match="closed"):
+            zygote.start(f"{TARGETS}:echo", b"")
+    finally:
+        os.kill(detached, signal.SIGKILL)
+
+
+def test_many_threads_may_start_workers_at_once(zygote: Zygote) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        workers = pool.map(lambda n: zygote.start(f"{TARGETS}:echo", b"%d" % n), range(40))
+        assert [worker.result(30) for worker in workers] == [b"%d" % n for n in range(40)]
+
+
+def test_nothing_leaks_in_daemon_or_zygote(zygote: Zygote) -> None:
+    zygote.start(f"{TARGETS}:echo", b"").result(10)
+    before = _descriptors(os.getpid()), _descriptors(zygote.pid)
+    for _ in range(20):
+        zygote.start(f"{TARGETS}:echo", b"").result(10)
+    assert (_descriptors(os.getpid()), _descriptors(zygote.pid)) == before
+    assert _children(zygote.pid) == []
+
+
+def _message(call: object) -> str:
+    with pytest.raises(Internal) as caught:
+        call()  # type: ignore[operator]
+    return caught.value.message
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _children(pid: int) -> list[str]:
+    deadline = time.monotonic() + 5
+    while (children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return children
