@@ -71,7 +71,8 @@ def containerd(folder: Path) -> Iterator[str]:
     address = f"{folder}/c.sock"
     config = folder / "config.toml"
     config.write_text(
-        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
         f'[grpc]\naddress = "{address}"\n'
     )
     with (folder / "containerd.log").open("wb") as log:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import pytest
-
 import images
 import peers
+import pytest
+from daemon import running_daemon
 
 PEER = os.environ.get("CORTEN_E2E_PEER", "corten")
 _numbers = count(1)
@@ -43,15 +43,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory, reference: str) -> Iterator[Node]:
     """A daemon that all tests of this worker share."""
-    folder = tmp_path_factory.mktemp("d")
     if PEER == "containerd":
+        folder = tmp_path_factory.mktemp("d")
         with peers.containerd(folder) as address:
             yield Node(address, folder, reference)
         return
-    from daemon import running_daemon
-
-    with running_daemon(folder) as daemon:
-        yield Node(daemon.address, folder, reference)
+    with running_daemon() as daemon:
+        yield Node(daemon.address, daemon.folder, reference)
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""SIGKILL of cortend loses nothing: pulls resume, running containers are known again with output and exit code."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from counts import count
+from daemon import Daemon, running_daemon
+from peers import Ctr, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with running_daemon() as daemon:
+        yield daemon
+
+
+def restarted(daemon: Daemon) -> None:
+    daemon.kill()
+    daemon.start()
+
+
+def test_killed_during_pull(daemon: Daemon, reference: str) -> None:
+    """At a random moment of a pull; afterwards the same pull ends well and the image runs."""
+    for _ in range(count("kill during pull")):
+        ctr = Ctr(daemon.address, "pull")
+        pull = ctr.start("images", "pull", "--plain-http", reference)
+        time.sleep(random.uniform(0.02, 0.4))
+        restarted(daemon)
+        pull.kill()
+        pull.communicate()
+        ctr("images", "pull", "--plain-http", reference)
+        assert ctr("run", "--rm", reference, "ok", "cat", "/data/changed") == "second"
+        ctr("images", "rm", "--sync", reference)
+
+
+def test_killed_during_run(daemon: Daemon, reference: str) -> None:
+    """At a random moment of a run; afterwards the store works, and the name can be used again."""
+    ctr = Ctr(daemon.address, "run")
+    ctr("images", "pull", "--plain-http", reference)
+    for n in range(count("kill during run")):
+        run = ctr.start("run", "-d", reference, "c", "sleep", "1000")
+        time.sleep(random.uniform(0.01, 0.3))
+        restarted(daemon)
+        run.kill()
+        run.communicate()
+        ctr.try_("tasks", "rm", "-f", "c")
+        ctr.try_("containers", "rm", "c")
+        assert ctr("tasks", "ls", "-q").split() == [], n
+        ctr.try_("snapshots", "rm", "c")
+        assert ctr("run", "--rm", reference, "c", "cat", "/data/kept") == "kept"
+
+
+def test_running_container_is_known_again(daemon: Daemon, reference: str, tmp_path: Path) -> None:
+    """Its pid, its output while the daemon was away, exec, and its exit code."""
+    ctr = Ctr(daemon.address)
+    ctr("images", "pull", "--plain-http", reference)
+    script = "for i in $(seq 1 60); do echo line $i; sleep 0.1; done; exit 23"
+    run = ctr.start("run", reference, "steady", "sh", "-c", script)
+    wait_until(lambda: "RUNNING" in ctr.try_("tasks", "ls").stdout, "the task runs")
+    before = ctr("tasks", "ls")
+    daemon.kill()
+    time.sleep(1)
+    daemon.start()
+    assert ctr("tasks", "ls") == before
+    assert ctr("tasks", "exec", "--exec-id", "x", "steady", "echo", "here") == "here\n"
+    wait_until(lambda: "STOPPED" in ctr("tasks", "ls"), "the task ended")
+    run.kill()
+    assert "exit code 23" in ctr.try_("tasks", "rm", "steady").stderr
+
+
+def test_exit_while_the_daemon_is_away(daemon: Daemon, reference: str) -> None:
+    ctr = Ctr(daemon.address)
+    ctr("images", "pull", "--plain-http", reference)
+    ctr("run", "-d", reference, "brief", "sh", "-c", "sleep 1; exit 31")
+    daemon.kill()
+    time.sleep(2)
+    daemon.start()
+    wait_until(lambda: "STOPPED" in ctr("tasks", "ls"), "the task is shown as stopped")
+    assert "exit code 31" in ctr.try_("tasks", "rm", "brief").stderr
+
+
+def test_output_written_while_the_daemon_is_away_reaches_the_reader(daemon: Daemon, reference: str) -> None:
+    """The client holds the FIFOs: nothing that goes through them needs the daemon."""
+    ctr = Ctr(daemon.address)
+    ctr("images", "pull", "--plain-http", reference)
+    script = "sleep 1; echo before; sleep 2; echo after"
+    run = ctr.start("run", reference, "voice", "sh", "-c", script)
+    wait_until(lambda: "RUNNING" in ctr.try_("tasks", "ls").stdout, "the task runs")
+    daemon.kill()
+    time.sleep(3)
+    daemon.start()
+    wait_until(lambda: "STOPPED" in ctr("tasks", "ls"), "the task ended")
+    run.kill()
+    out, _ = run.communicate()
+    assert "before\nafter" in out
