@@ -6,7 +6,7 @@ Subscribers have a bounded queue; one that falls behind the bound is ended with 
 silently.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,8 +37,8 @@ class Exchange(Protocol):
         """Send an envelope that another process stamped. Raises InvalidArgument as `publish`, or for no timestamp."""
         ...
 
-    def subscribe(self, filters: Sequence[str] = ()) -> AsyncIterator[Envelope]:
-        """Events published after this call returned that match one of the filters; ends when the iterator is closed.
+    def subscribe(self, filters: Sequence[str] = ()) -> AsyncGenerator[Envelope, None]:
+        """Events published after this call returned that match one of the filters; ends when it is closed (`aclose`).
 
         Filter fields: namespace, topic, event.FIELD. Raises InvalidArgument for a filter that does not parse.
         """
