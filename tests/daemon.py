@@ -35,6 +35,7 @@ class Daemon:
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    program: Path = CORTEND
 
     @property
     def address(self) -> str:
@@ -65,7 +66,7 @@ class Daemon:
 
     def argv(self) -> list[str]:
         own = ["--root", str(self.root), "--state", str(self.state), "--address", self.address]
-        return [str(CORTEND), *own, *self.args]
+        return [str(self.program), *own, *self.args]
 
     def start(self, *, wait: bool = True) -> None:
         """Start it; with `wait`, until it answers Version."""

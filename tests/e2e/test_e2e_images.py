@@ -19,7 +19,8 @@ def test_pull_unpacks_five_layers_in_order(ctr: Ctr, pulled: str) -> None:
 
 
 def test_links_owners_modes_and_attributes_survive(ctr: Ctr, pulled: str) -> None:
-    script = "stat -c '%i' data/hard1; stat -c '%i' data/hard2; stat -c '%u:%g %a' data/owned; readlink data/soft; stat -c %F data/fifo"
+    looks = ("stat -c %i hard1", "stat -c %i hard2", "stat -c '%u:%g %a' owned", "readlink soft", "stat -c %F fifo")
+    script = "; ".join(("cd data", *looks))
     first, second, owned, soft, fifo = ctr("run", "--rm", pulled, "look", "sh", "-c", script).splitlines()
     assert first == second
     assert owned == "1000:1000 4755"

@@ -1,0 +1,1 @@
+"""A package from outside: a snapshotter, a gRPC service and a hook, written against Corten's public contracts alone."""
