@@ -1,0 +1,256 @@
+"""The records of one snapshotter: which snapshots there are, on which parents; durable once a call has returned.
+
+    snapshots
+      id       INTEGER  never used twice; the name of the snapshot's directory
+      name     TEXT     key or name, unique over all kinds
+      kind     TEXT     view | active | committed
+      parent   INTEGER  id of a committed snapshot, or null
+      created, updated  nanoseconds since the epoch
+      labels   TEXT     JSON object
+      size, inodes      usage, once committed
+
+SQLite with a write-ahead log and synchronous=FULL: a transaction that returned survives a power cut. One connection is
+shared under a lock, since a call takes microseconds. Not LMDB: its keys end at 511 bytes while names may have 32 KiB,
+and finding children needs an index; both come for free here, and the difference in speed is lost beside one fsync.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import RLock
+
+from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
+from corten.errors import (
+    AlreadyExists,
+    CortenError,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    mapped,
+)
+
+SCHEMA_VERSION = 1
+PAGE = 256
+"""Records read at once by a walk; no transaction lives between two pages."""
+
+_SCHEMA = """
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    parent INTEGER REFERENCES snapshots(id),
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    size INTEGER NOT NULL DEFAULT 0,
+    inodes INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX children ON snapshots (parent);
+PRAGMA user_version = 1;
+"""
+
+_SELECT = """
+SELECT s.id, s.name, s.kind, coalesce(p.name, ''), s.created, s.updated, s.labels, s.size, s.inodes, s.parent
+FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent
+"""
+
+_CHAIN = """
+WITH RECURSIVE chain(id, parent, depth) AS (
+    SELECT id, parent, 0 FROM snapshots WHERE id = ?
+    UNION ALL SELECT s.id, s.parent, depth + 1 FROM snapshots s JOIN chain ON s.id = chain.parent
+) SELECT id FROM chain WHERE depth > 0 ORDER BY depth
+"""
+
+_ERRORS: dict[type[BaseException], type[CortenError]] = {
+    sqlite3.OperationalError: Unavailable,
+    sqlite3.DatabaseError: DataLoss,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A snapshot with its id, its usage, and the ids of its parents, nearest first."""
+
+    id: int
+    info: SnapshotInfo
+    usage: Usage = field(default_factory=Usage)
+    parents: tuple[int, ...] = ()
+
+
+class Records:
+    """Any thread may call; `what` names the snapshotter in messages."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._what = what
+        self._lock = RLock()
+        with mapped(f"{what}: open {path}", _ERRORS):
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._db.execute("PRAGMA cache_size=-512")
+            self._migrate(path)
+
+    def __repr__(self) -> str:
+        return f"Records({self._what})"
+
+    def close(self) -> None:
+        """No call may follow."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction around what is called inside: all of it becomes durable at the end, or nothing."""
+        with self._lock, mapped(f"{self._what}: write records", _ERRORS):
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def get(self, key: str) -> Record:
+        """The record with the ids of its parents. Raises NotFound."""
+        with self._lock, mapped(f"{self._what}: read snapshot", _ERRORS):
+            row = self._db.execute(f"{_SELECT} WHERE s.name = ?", (self._key(key),)).fetchone()
+            if row is None:
+                raise NotFound(f"{self.title(key)} does not exist")
+            parents = self._db.execute(_CHAIN, (row[0],)).fetchall() if row[9] is not None else ()
+            return _record(row, tuple(parent for (parent,) in parents))
+
+    def create(self, key: str, kind: Kind, parent: str, labels: Mapping[str, str]) -> Record:
+        """Raises AlreadyExists, NotFound for the parent, FailedPrecondition if that is not committed."""
+        with self.writing():
+            self.ensure_free(key)
+            above = self.committed(parent) if parent else None
+            now = time.time_ns()
+            cursor = self._db.execute(
+                "INSERT INTO snapshots (name, kind, parent, created, updated, labels) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, kind.value, above.id if above else None, now, now, _dump(labels)),
+            )
+            info = SnapshotInfo(key, kind, parent, now, now, dict(labels))
+            return Record(cursor.lastrowid or 0, info, Usage(), (above.id, *above.parents) if above else ())
+
+    def commit(self, name: str, key: str, usage: Usage, labels: Mapping[str, str]) -> None:
+        """Turn the active `key` into the committed `name`, with these labels instead of those of `key`."""
+        with self.writing():
+            record = self.committable(name, key)
+            now = time.time_ns()
+            self._db.execute(
+                "UPDATE snapshots SET name=?, kind=?, created=?, updated=?, labels=?, size=?, inodes=? WHERE id=?",
+                (name, Kind.COMMITTED.value, now, now, _dump(labels), usage.size, usage.inodes, record.id),
+            )
+
+    def committable(self, name: str, key: str) -> Record:
+        """The active `key` that may become `name`. Raises AlreadyExists, NotFound, FailedPrecondition."""
+        record = self.get(key)
+        if record.info.kind is not Kind.ACTIVE:
+            raise FailedPrecondition(
+                f"{self.title(key)} is {_WORDS[record.info.kind]}: only an active one is committed"
+            )
+        self.ensure_free(name)
+        return record
+
+    def committed(self, parent: str) -> Record:
+        """The record of a parent. Raises NotFound, FailedPrecondition if it is not committed."""
+        record = self.get(parent)
+        if record.info.kind is not Kind.COMMITTED:
+            raise FailedPrecondition(
+                f"{self.title(parent)} is {_WORDS[record.info.kind]}: only a committed one is a parent"
+            )
+        return record
+
+    def ensure_free(self, key: str) -> None:
+        """Raises AlreadyExists if a snapshot has that key or name."""
+        row = self._db.execute("SELECT kind FROM snapshots WHERE name = ?", (self._key(key),)).fetchone()
+        if row:
+            raise AlreadyExists(f"{self.title(key)} exists already ({_WORDS[Kind(row[0])]})")
+
+    def remove(self, key: str) -> Record:
+        """Raises NotFound, FailedPrecondition while it has children."""
+        with self.writing():
+            record = self.get(key)
+            children = self._children(record.id)
+            if children:
+                some = ", ".join(map(repr, children[:3]))
+                raise FailedPrecondition(
+                    f"{self.title(key)} cannot be removed: {some} built on it (remove those first)"
+                )
+            self._db.execute("DELETE FROM snapshots WHERE id = ?", (record.id,))
+            return record
+
+    def relabel(self, key: str, labels: Mapping[str, str]) -> Record:
+        """Replace the labels. Raises NotFound."""
+        with self.writing():
+            record = self.get(key)
+            now = time.time_ns()
+            self._db.execute("UPDATE snapshots SET labels=?, updated=? WHERE id=?", (_dump(labels), now, record.id))
+            return replace(record, info=replace(record.info, labels=dict(labels), updated_at=now))
+
+    def walk(self) -> Iterator[Record]:
+        """All records by ascending name (bytewise), without the ids of their parents; read in pages."""
+        after = ""
+        while page := self._page(after):
+            yield from page
+            after = page[-1].info.name
+
+    def ids(self) -> dict[int, Kind]:
+        """Every id, with its kind."""
+        with self._lock, mapped(f"{self._what}: read ids", _ERRORS):
+            rows = self._db.execute("SELECT id, kind FROM snapshots").fetchall()
+            return {id: Kind(kind) for id, kind in rows}
+
+    def title(self, key: str) -> str:
+        """How messages call a snapshot."""
+        return f"snapshot {key if len(key) <= 160 else key[:160] + '…'!r} in {self._what}"
+
+    def _page(self, after: str) -> list[Record]:
+        with self._lock, mapped(f"{self._what}: walk", _ERRORS):
+            query = f"{_SELECT} WHERE s.name > ? ORDER BY s.name LIMIT {PAGE}"
+            return [_record(row, ()) for row in self._db.execute(query, (after,))]
+
+    def _children(self, id: int) -> list[str]:
+        return [name for (name,) in self._db.execute("SELECT name FROM snapshots WHERE parent = ? LIMIT 4", (id,))]
+
+    def _key(self, key: str) -> str:
+        if not key:
+            raise InvalidArgument(f"snapshot in {self._what}: its key is empty")
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"snapshot in {self._what}: its key is not valid UTF-8") from error
+        return key
+
+    def _migrate(self, path: Path) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise FailedPrecondition(
+                f"{path} has schema {version}, and this Corten reads {SCHEMA_VERSION}: upgrade Corten"
+            )
+
+
+_WORDS = {Kind.VIEW: "a view", Kind.ACTIVE: "active", Kind.COMMITTED: "committed"}
+
+
+def _record(row: tuple[int, str, str, str, int, int, str, int, int, int | None], parents: tuple[int, ...]) -> Record:
+    id, name, kind, parent, created, updated, labels, size, inodes, _ = row
+    info = SnapshotInfo(name, Kind(kind), parent, created, updated, json.loads(labels))
+    return Record(id, info, Usage(size, inodes), parents)
+
+
+def _dump(labels: Mapping[str, str]) -> str:
+    return json.dumps(dict(labels), separators=(",", ":"))

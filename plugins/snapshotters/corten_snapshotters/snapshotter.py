@@ -1,0 +1,168 @@
+"""What snapshotters on directories have in common: records and trees, changed together, and found again after a crash.
+
+A subclass says how a tree is made on a parent and how it is mounted; the rest of the contract
+(`corten.contracts.snapshots`) is here.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from corten import fieldpaths as masks
+from corten import filters as filter_language
+from corten import labels as label_rules
+from corten.contracts.mounts import Mount
+from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
+from corten.errors import FailedPrecondition, Unimplemented
+
+from .records import Record, Records
+from .trees import Trees, flush, measure
+
+log = logging.getLogger(__name__)
+
+ID_MAPPING_LABELS = ("containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping")
+
+
+class DirectorySnapshotter(ABC):
+    """Contract `Snapshotter` and `Cleaner` over a directory per snapshot."""
+
+    def __init__(self, name: str, root: Path, *, sync_remove: bool = False) -> None:
+        self._name = name
+        self._sync_remove = sync_remove
+        self._trees = Trees(root)
+        self._records = Records(root / "metadata.db", name)
+        self._reconcile()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._trees.root})"
+
+    @abstractmethod
+    def _make(self, made: Path, kind: Kind, parent: int | None) -> None:
+        """Fill the new directory `made` for a snapshot on the tree of `parent`."""
+
+    @abstractmethod
+    def _mounts(self, record: Record) -> list[Mount]:
+        """The mounts of an active snapshot or a view."""
+
+    def _has_work(self, kind: Kind) -> bool:
+        """Whether a snapshot of that kind has a work directory."""
+        return False
+
+    def _shown(self, record: Record) -> SnapshotInfo:
+        """The record as callers see it."""
+        return record.info
+
+    def stat(self, key: str) -> SnapshotInfo:
+        return self._shown(self._records.get(key))
+
+    def update(self, info: SnapshotInfo, fieldpaths: Sequence[str] = ()) -> SnapshotInfo:
+        with self._records.writing():
+            old = self._records.get(info.name)
+            title = self._records.title(info.name)
+            labels = masks.merged_labels(old.info.labels, info.labels, fieldpaths, title)
+            return self._shown(self._records.relabel(info.name, labels))
+
+    def usage(self, key: str) -> Usage:
+        record = self._records.get(key)
+        return measure(self._trees.fs(record.id)) if record.info.kind is Kind.ACTIVE else record.usage
+
+    def mounts(self, key: str) -> list[Mount]:
+        record = self._records.get(key)
+        if record.info.kind is Kind.COMMITTED:
+            raise FailedPrecondition(f"{self._records.title(key)} is committed: view it or prepare a snapshot on it")
+        return self._mounts(record)
+
+    def prepare(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:
+        return self._create(Kind.ACTIVE, key, parent, labels or {})
+
+    def view(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:
+        return self._create(Kind.VIEW, key, parent, labels or {})
+
+    def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None, parent: str = "") -> None:
+        checked = _checked(labels or {}, self._records.title(name))
+        record = self._records.committable(name, key)
+        if parent and parent != record.info.parent:
+            title = self._records.title(key)
+            raise Unimplemented(f"{title} cannot be committed on {parent!r}: {self._name} has no capability rebase")
+        tree = self._trees.fs(record.id)
+        flush(tree)
+        self._records.commit(name, key, measure(tree), checked)
+
+    def remove(self, key: str) -> None:
+        record = self._records.remove(key)
+        if self._sync_remove:
+            self._trees.delete(str(record.id))
+
+    def walk(self, filters: Sequence[str] = ()) -> Iterator[SnapshotInfo]:
+        matches = filter_language.compile(filters)
+        infos = (self._shown(record) for record in self._records.walk())
+        return (info for info in infos if matches(lambda path, info=info: field(info, path)))  # type: ignore[misc]
+
+    def cleanup(self) -> None:
+        with self._records.writing():
+            waste = self._trees.waste(self._records.ids())
+        for name in waste:
+            self._trees.delete(name)
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _create(self, kind: Kind, key: str, parent: str, labels: Mapping[str, str]) -> list[Mount]:
+        checked = _checked(labels, self._records.title(key))
+        self._records.ensure_free(key)
+        base = self._records.committed(parent).id if parent else None
+        with self._trees.making() as made:
+            self._make(made, kind, base)
+            return self._mounts(self._record_tree(made, kind, key, parent, checked))
+
+    def _record_tree(self, made: Path, kind: Kind, key: str, parent: str, labels: Mapping[str, str]) -> Record:
+        """Record and rename in one transaction: if the commit fails, the directory goes again."""
+        placed = None
+        try:
+            with self._records.writing():
+                record = self._records.create(key, kind, parent, labels)
+                self._trees.place(made, record.id)
+                placed = record.id
+        except BaseException:
+            if placed is not None:
+                self._trees.withdraw(placed)
+            raise
+        return record
+
+    def _reconcile(self) -> None:
+        """After a crash: empty trees for active snapshots without one; what has no record is deleted by `cleanup`."""
+        for id, kind in self._records.ids().items():
+            if kind is Kind.COMMITTED and not self._trees.fs(id).is_dir():
+                log.error("%s: the tree of committed snapshot %d is gone: %s", self._name, id, self._trees.fs(id))
+            elif kind is not Kind.COMMITTED and self._trees.restore(id, self._has_work(kind)):
+                log.warning("%s: the tree of snapshot %d was lost; it starts empty", self._name, id)
+        self.cleanup()
+
+
+def field(info: SnapshotInfo, path: Sequence[str]) -> str | None:
+    """The value of a filter field: name, parent, kind, labels.KEY."""
+    match list(path):
+        case ["name"]:
+            return info.name
+        case ["parent"]:
+            return info.parent
+        case ["kind"]:
+            return info.kind.value
+        case ["labels", *key] if key:
+            return info.labels.get(".".join(key))
+    return None
+
+
+def with_label(info: SnapshotInfo, key: str, value: str) -> SnapshotInfo:
+    """The same snapshot with one more label."""
+    return replace(info, labels={**info.labels, key: value})
+
+
+def _checked(labels: Mapping[str, str], title: str) -> Mapping[str, str]:
+    label_rules.validate(labels)
+    asked = [label for label in ID_MAPPING_LABELS if label in labels]
+    if asked:
+        raise Unimplemented(f"{title}: label {asked[0]}: mapped ids are not supported here (no capability remap-ids)")
+    return label_rules.kept(labels)
