@@ -9,7 +9,9 @@ A service is a protobuf service descriptor and an object with a method in snake_
     def write(self, requests: AsyncIterator[Request], call) -> AsyncIterator[Response]
 
 A unary call that has begun runs to its end even when its client goes away, so that nothing is left half done; reads
-and waits are marked `@cancellable` and are cancelled at once. Streams are closed (`aclose`) when their client goes.
+and waits are marked `@cancellable` and are cancelled at once. A server stream is cancelled where it waits, and closed
+(`aclose`). A stream of requests is not cancelled while it works, unless marked: its next request raises Cancelled, and
+at its next reply it is closed. The table of this is in `corten.wire.running`.
 An RPC that the object has no method for answers Unimplemented.
 """
 
@@ -75,7 +77,7 @@ class ServiceProvider(Protocol):
 
 
 def cancellable(method: F) -> F:
-    """Mark a unary method that only reads or waits: it is cancelled when its client goes away."""
+    """Mark a method that only reads or waits: it is cancelled when its client goes away."""
     method.__corten_cancellable__ = True  # type: ignore[attr-defined]
     return method
 

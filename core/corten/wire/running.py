@@ -1,0 +1,89 @@
+"""How a call runs, whatever brought it: what its client's leaving stops, and what it does not.
+
+| method | when its client goes away |
+| --- | --- |
+| unary, plain | it runs to its end as an operation of the daemon; it may stop itself at a `checkpoint` |
+| unary, `@cancellable` | cancelled at once |
+| server streaming | cancelled at once, and closed |
+| client or both ways streaming, plain | its next request raises Cancelled, its next reply ends it |
+| the same, `@cancellable` | cancelled at once, and closed |
+
+"Cancelled at once" is an `asyncio.CancelledError` at the await where it stands. A call that the daemon ends because
+it stops is treated the same.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from typing import Any
+
+from google.protobuf.message import Message
+
+from corten.errors import Cancelled, Unavailable
+from corten.supervisor import Supervisor
+
+from .methods import Method
+from .service import CallContext
+
+Read = Callable[[], Awaitable[bytes | None]]
+"""The next request of a stream; None when the client sends no more, or has gone."""
+Write = Callable[[Message], Awaitable[None]]
+"""Hand one reply over; returns when there is room for another."""
+
+
+class Running:
+    """Runs methods; `supervisor` owns what must not be cancelled."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def unary(self, method: Method, request: bytes, call: CallContext) -> Message:
+        """Answer one request. Raises what the method raises."""
+        work = method.run(method.parse(request), call)
+        reply: Message = await (work if method.cancellable else self._operation(method, work))
+        return reply
+
+    async def client_stream(self, method: Method, read: Read, call: CallContext) -> Message:
+        """Answer many requests with one reply."""
+        work = method.run(requests(method, read, call), call)
+        reply: Message = await (work if method.cancellable else self._operation(method, work))
+        return reply
+
+    async def server_stream(self, method: Method, request: bytes, call: CallContext, write: Write) -> None:
+        """Answer one request with many replies."""
+        await pump(method.run(method.parse(request), call), call, write)
+
+    async def bidi(self, method: Method, read: Read, call: CallContext, write: Write) -> None:
+        """Replies and requests in any order."""
+        work = pump(method.run(requests(method, read, call), call), call, write)
+        await (work if method.cancellable else self._operation(method, work))
+
+    async def _operation(self, method: Method, work: Any) -> Any:
+        try:
+            return await self._supervisor.operation(method.path, work)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise
+            raise Unavailable(f"{method.path}: the daemon stopped before this call ended") from None
+
+
+async def requests(method: Method, read: Read, call: CallContext) -> AsyncIterator[Message]:
+    """The requests of a stream as messages. Raises Cancelled when the client went instead of finishing."""
+    while (data := await read()) is not None:
+        yield method.parse(data)
+    await asyncio.sleep(0)  # the end of the requests may be noticed a moment before that of the call
+    call.checkpoint()
+
+
+async def pump(replies: AsyncIterator[Message], call: CallContext, write: Write) -> None:
+    """Write every reply, and close the iterator however this ends."""
+    async with _closing(replies):
+        async for reply in replies:
+            await write(reply)
+            if call.client_gone:
+                raise Cancelled(f"{call.method}: the client went away")
+
+
+def _closing(replies: Any) -> AbstractAsyncContextManager[Any]:
+    return aclosing(replies) if hasattr(replies, "aclose") else nullcontext()
