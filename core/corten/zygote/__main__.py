@@ -4,9 +4,9 @@ import sys
 
 assert sys.platform != "win32"
 
-from corten.zygote.preload import skip_threading_fork_hook  # noqa: E402
+from corten.zygote.preload import skip_fork_hooks  # noqa: E402
 
-skip_threading_fork_hook()
+skip_fork_hooks()
 
 from corten.zygote.server import main  # noqa: E402  (threading must not be imported before its hook is filtered)
 

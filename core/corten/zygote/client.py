@@ -41,6 +41,7 @@ class ZygoteWorker:
         with self._lock:
             if self._outcome is None:
                 self._outcome = self._receive(timeout)
+                self._private.close()
         code, body = self._outcome
         if code:
             raise from_code(code, body.decode(errors="replace"))

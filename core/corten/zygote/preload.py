@@ -14,23 +14,26 @@ IMPORT_DEADLINE = 10.0
 """Seconds that one module may take to import."""
 
 
-def skip_threading_fork_hook() -> None:
-    """Keep `threading` from registering its after-fork hook; call it before anything imports `threading`.
+_SKIPPED = ("threading", "logging")
 
-    The hook rebuilds locks and the table of threads, and in doing so dirties half a MiB in every child. The zygote has
-    one thread and holds no lock when it forks, so there is nothing to rebuild; `after_fork` runs it for those who want.
+
+def skip_fork_hooks() -> None:
+    """Keep `threading` and `logging` from registering after-fork hooks; call it before anything imports them.
+
+    The hooks rebuild locks and the table of threads, and in doing so dirty half a MiB in every child. The zygote has
+    one thread and holds no lock when it forks, so there is nothing to rebuild; `after_fork` is for those who want.
     """
     register: Any = os.register_at_fork
 
     def filtered(**hooks: Callable[[], object]) -> None:
-        if not any(getattr(hook, "__module__", "") == "threading" for hook in hooks.values()):
+        if not any(getattr(hook, "__module__", "") in _SKIPPED for hook in hooks.values()):
             register(**hooks)
 
     os.register_at_fork = filtered  # type: ignore[assignment]
 
 
 def after_fork() -> None:
-    """Run the hook that was skipped: for children that go on to start threads."""
+    """Run the hook of `threading` that was skipped: for children that go on to start threads."""
     threading: Any = sys.modules.get("threading")
     if threading is not None:
         threading._after_fork()
