@@ -28,7 +28,7 @@ soak: .venv/.dev ## the whole suite at the counts of the issue
 
 bench: .venv/.dev ## Corten and Debian's containerd side by side; prints the table of docs/performance.md
 	@tools/debs.sh $(TEST_DEBS)
-	$(PY) bench/compare.py $(BENCH_ARGS)
+	PYTHONPATH=tests $(PY) bench/compare.py $(BENCH_ARGS)
 
 proto: .venv/.dev ## make the _pb2 modules from the .proto files anew
 	$(PY) tools/genproto.py

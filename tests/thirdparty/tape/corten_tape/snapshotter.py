@@ -46,7 +46,7 @@ class TapeSnapshotter:
 
     def usage(self, key: str) -> Usage:
         folder = self._path(self._get(key)[1])
-        files = [path for path in folder.rglob("*")]
+        files = list(folder.rglob("*"))
         return Usage(sum(path.lstat().st_size for path in files if path.is_file()), len(files))
 
     def mounts(self, key: str) -> list[Mount]:

@@ -1,0 +1,150 @@
+"""Corten and Debian's containerd 1.6 side by side in one sitting: same client, same registry, interleaved.
+
+Usage: compare.py [--quick] [--only NAME[,NAME…]]. Prints a Markdown table with the budgets of the design beside it.
+The stores lie on a memory-backed file system. containerd 1.6 has no transfer service: pulls are its client's pulls.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import image as images
+import measures
+from peers import registry
+from sides import TMPFS, Side, sides
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    what: str
+    unit: str
+    corten: float
+    peer: float
+    budget: str
+
+
+def row(what: str, unit: str, figures: measures.Figures, budget: str) -> Row:
+    return Row(what, unit, figures["corten"], figures["containerd"], budget)
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What a measurement is given."""
+
+    both: list[Side]
+    small: str
+    big: str
+    quick: bool
+
+    def pick(self, quick: int, full: int) -> int:
+        return quick if self.quick else full
+
+
+def run_rm(s: Sitting) -> list[Row]:
+    figures = measures.run_rm(s.both, s.small, s.pick(7, 30))
+    return [row("`ctr run --rm IMAGE true`, median", "ms", figures, "≤ 0.7 ×")]
+
+
+def task_exec(s: Sitting) -> list[Row]:
+    return [row("`ctr task exec`, median", "ms", measures.task_exec(s.both, s.small, s.pick(7, 30)), "≤ 0.8 ×")]
+
+
+def memory(s: Sitting) -> list[Row]:
+    n = s.pick(10, 40)
+    found = measures.memory(s.both, s.small, n)
+    return [
+        row("daemon PSS idle (zygote included)", "MiB", found["idle"], "≤ 60 MiB"),
+        row(f"daemon PSS with {n} containers", "MiB", found["daemon"], "≤ 70 MiB"),
+        row(f"shim PSS per container, {n} containers", "MiB", found["shim"], "≤ 1.5 MiB"),
+        row(f"daemon and shims together, {n} containers", "MiB", found["all"], "≤ 0.6 ×"),
+    ]
+
+
+def pull(s: Sitting) -> list[Row]:
+    runs = s.pick(1, 3)
+    figures = measures.pull(s.both, s.big, runs)
+    own = measures.corten_pull(s.both[0], s.big, runs)
+    return [
+        row("pull and unpack, 40,000 files, 6 layers, by `ctr` on both sides", "s", figures, "≤ 0.6 ×"),
+        Row("the same by `corten pull` against containerd's `ctr`", "s", own, figures["containerd"], "≤ 0.3 ×"),
+    ]
+
+
+def life_cycles(s: Sitting) -> list[Row]:
+    return [row("life cycles, 4 clients at once", "/s", measures.life_cycles(s.both, s.small, s.pick(5, 20)), "≥ 1 ×")]
+
+
+def boot(s: Sitting) -> list[Row]:
+    return [row("boot to first answer, median", "s", measures.boot(s.both, s.pick(3, 7)), "≤ 0.5 s")]
+
+
+def recovery(s: Sitting) -> list[Row]:
+    n = s.pick(10, 100)
+    found = measures.recovery(s.both, s.small, n)
+    return [
+        row(f"SIGKILL with {n} running: first answer", "s", found["answer"], "≤ 0.5 s"),
+        row(f"SIGKILL with {n} running: all known again", "s", found["known"], "≤ 0.8 s"),
+    ]
+
+
+def output(s: Sitting) -> list[Row]:
+    n = s.pick(128, 512)
+    return [row(f"{n} MiB of stdout through a client", "s", measures.output(s.both, s.small, n, 3), "≤ 1 ×")]
+
+
+MEASURES: dict[str, Callable[[Sitting], list[Row]]] = {
+    "boot": boot,
+    "run": run_rm,
+    "exec": task_exec,
+    "cycles": life_cycles,
+    "output": output,
+    "memory": memory,
+    "recovery": recovery,
+    "pull": pull,
+}
+
+
+def show(rows: list[Row]) -> str:
+    """The table."""
+    lines = ["| what | Corten | containerd 1.6 | ratio | budget |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.what} | {r.corten:.4g} {r.unit} | {r.peer:.4g} {r.unit} | {r.corten / r.peer:.2f} | {r.budget} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer runs, a smaller image")
+    parser.add_argument("--only", default=",".join(MEASURES), help="names, comma-separated")
+    args = parser.parse_args()
+    names = args.only.split(",")
+    folder = Path(tempfile.mkdtemp(prefix="cbr-", dir=TMPFS))
+    try:
+        with registry(folder / "registry") as host, sides() as both:
+            small = images.push_small(folder, host)
+            size = (4000, 80) if args.quick else (40000, 800)
+            big = images.push_big(folder, host, *size) if "pull" in names else ""
+            for side in both:
+                side.run("images", "pull", "--plain-http", small)
+            sitting = Sitting(both, small, big, args.quick)
+            rows = [row for name in names for row in measured(name, sitting)]
+        print(show(rows))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measured(name: str, sitting: Sitting) -> list[Row]:
+    print(f"measuring {name} …", file=sys.stderr, flush=True)
+    return MEASURES[name](sitting)
+
+
+if __name__ == "__main__":
+    main()

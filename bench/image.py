@@ -1,0 +1,99 @@
+"""Synthetic images for measuring: written once, pushed to a registry on loopback."""
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import subprocess
+import tarfile
+from pathlib import Path
+
+BUSYBOX = Path("/bin/busybox")
+MEDIA = "application/vnd.oci.image"
+
+
+def layout(folder: Path, layers: list[bytes], diff_ids: list[str]) -> None:
+    """An OCI layout of gzip layers that are made already."""
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(data: bytes, kind: str) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": f"{MEDIA}.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{MEDIA}.manifest.v1+json",
+        "config": blob(json.dumps(config).encode(), "config.v1+json"),
+        "layers": [blob(layer, "layer.v1.tar+gzip") for layer in layers],
+    }
+    target = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    target["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [target]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), mode, 1_700_000_000
+    tar.addfile(info, io.BytesIO(data))
+
+
+def base() -> bytes:
+    """A layer with busybox and what a container needs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("bin", "etc", "proc", "sys", "dev", "tmp"):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
+        add(tar, "bin/busybox", BUSYBOX.read_bytes(), 0o755)
+        for applet in ("sh", "true", "sleep", "echo", "cat"):
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return buffer.getvalue()
+
+
+def bulk(seed: int, files: int, size: int) -> bytes:
+    """A layer of `files` files of about `size` bytes, half of it compressible, in folders of 100."""
+    rng = random.Random(seed)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for n in range(files):
+            length = rng.randint(size // 2, size * 3 // 2)
+            data = rng.randbytes(length // 2) + b"the quick brown fox " * (length // 40)
+            add(tar, f"usr/share/l{seed}/d{n // 100:04}/f{n:06}", data)
+    return buffer.getvalue()
+
+
+def push(folder: Path, reference: str, tars: list[bytes]) -> None:
+    """Compress, lay out and push."""
+    diff_ids = [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in tars]
+    layout(folder, [gzip.compress(tar, 4, mtime=0) for tar in tars], diff_ids)
+    argv = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{folder}:latest", f"docker://{reference}"]
+    subprocess.run(argv, check=True)
+
+
+def push_small(folder: Path, host: str) -> str:
+    """The image that containers are started from."""
+    reference = f"{host}/bench/small:latest"
+    push(folder / "small", reference, [base()])
+    return reference
+
+
+def push_big(folder: Path, host: str, files: int, megabytes: int) -> str:
+    """`megabytes` in `files` files and six layers."""
+    reference = f"{host}/bench/big:latest"
+    each = files // 5
+    tars = [base(), *(bulk(n, each, megabytes * 1024 * 1024 // files) for n in range(1, 6))]
+    push(folder / "big", reference, tars)
+    return reference

@@ -1,0 +1,135 @@
+"""The two sides of a comparison: cortend and Debian's containerd, each on its own memory-backed folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+TMPFS = "/dev/shm"
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Side:
+    """A daemon under measurement; `ctr` is Debian's for both sides."""
+
+    name: str
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.folder}/c.sock"
+
+    def argv(self) -> list[str]:
+        """How this side's daemon is started."""
+        own = ["--root", f"{self.folder}/root", "--state", f"{self.folder}/state", "--address", self.address]
+        if self.name == "corten":
+            return [str(BIN / "cortend"), *own, "-l", "warn"]
+        return ["containerd", "-c", str(self._containerd_config()), *own, "-l", "warn"]
+
+    def ctr(self, *args: str) -> list[str]:
+        return ["ctr", "--address", self.address, "--namespace", "bench", *args]
+
+    def run(self, *args: str) -> str:
+        """Run ctr to its end; standard output."""
+        done = subprocess.run(self.ctr(*args), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: ctr {' '.join(args)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def start(self) -> float:
+        """Start the daemon; seconds until it answered its first call."""
+        with (self.folder / "log").open("ab") as log:
+            began = time.perf_counter()
+            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, start_new_session=True)
+        while subprocess.run(self.ctr("version"), capture_output=True, check=False).returncode:
+            if self.process.poll() is not None or time.perf_counter() - began > 60:
+                raise RuntimeError(f"{self.name} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+        return time.perf_counter() - began
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """End the daemon alone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(30)
+
+    def pids(self) -> dict[str, list[int]]:
+        """Pids of the daemon (with helpers) and of the shims."""
+        found: dict[str, list[int]] = {"daemon": [], "shims": []}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and (kind := self._kind(entry)):
+                found[kind].append(int(entry.name))
+        return found
+
+    def _kind(self, proc: Path) -> str:
+        try:
+            words = (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if self.process is not None and proc.name == str(self.process.pid):
+                return "daemon"
+            line = " ".join(words)
+            if str(self.folder) not in line and not self._child(proc):
+                return ""
+        except OSError:
+            return ""
+        if "shim" in line and words[0] != "ctr":
+            return "shims"
+        return "daemon" if "zygote" in line else ""
+
+    def _child(self, proc: Path) -> bool:
+        assert self.process is not None
+        return (proc / "stat").read_text().rpartition(")")[2].split()[1] == str(self.process.pid)
+
+    def _containerd_config(self) -> Path:
+        path = self.folder / "config.toml"
+        path.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        return path
+
+
+def pss(pid: int) -> int:
+    """Proportional set size in KiB (proc(5), smaps_rollup); 0 once the process is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+@contextmanager
+def sides() -> Iterator[list[Side]]:
+    """Both daemons started; cleared away at the end with all they left."""
+    folder = Path(tempfile.mkdtemp(prefix="cb-", dir=TMPFS))
+    both = [Side(name, folder / name[:2]) for name in ("corten", "containerd")]
+    try:
+        for side in both:
+            side.folder.mkdir()
+            side.start()
+        yield both
+    finally:
+        for side in both:
+            clear(side)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear(side: Side) -> None:
+    """Remove tasks, end the daemon, unmount."""
+    if side.process is not None and side.process.poll() is None:
+        for task in side.run("tasks", "ls", "-q").split():
+            subprocess.run(side.ctr("tasks", "rm", "-f", task), capture_output=True, check=False)
+    left = side.pids()["shims"] if side.process else []
+    side.end()
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(f"{side.folder}/"):
+            subprocess.run(["umount", "-l", line.split()[1]], check=False, capture_output=True)
