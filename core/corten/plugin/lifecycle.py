@@ -1,0 +1,233 @@
+"""`Lifecycle`: starts the plugins of a daemon side by side as their requirements allow, and stops them in reverse.
+
+A plugin that fails, hangs or cannot have what it needs ends in state `error` with a sentence that says why; it takes
+down only those that cannot do without it. Nothing that a plugin raises gets past this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from corten.errors import CortenError, DeadlineExceeded, FailedPrecondition, Unknown
+from corten.tracing import span
+
+from .context import Environment, LiveContext
+from .graph import Choices, Node, plan
+from .hooks import HookRelay
+from .model import SkipPlugin, State
+from .record import Found, PluginRecord, describe
+from .threads import Abandonable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that each step of one plugin may take."""
+
+    init: float = 30.0
+    start: float = 30.0
+    close: float = 10.0
+
+
+class Lifecycle:
+    """All plugins of one daemon; made from what the loader found, used on the event loop."""
+
+    def __init__(
+        self,
+        found: Sequence[Found],
+        *,
+        choices: Choices | None = None,
+        disabled: Set[str] = frozenset(),
+        required: Set[str] = frozenset(),
+        failed: Mapping[str, BaseException] | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        """`failed` holds plugins that must not start, with the reason: those whose configuration is wrong."""
+        builtin = frozenset(each.uri for each in found if each.builtin)
+        self.plan = plan([each.registration for each in found], choices, disabled=disabled, builtin=builtin)
+        self.plugins: dict[str, PluginRecord] = {each.uri: _record(each) for each in found}
+        self._required = required
+        self._deadlines = deadlines or Deadlines()
+        self._settled = {uri: asyncio.Event() for uri in self.plugins}
+        self._condemn(disabled, {each.uri: each.error for each in found if each.error} | dict(failed or {}))
+
+    def __repr__(self) -> str:
+        counts = {state: sum(r.state is state for r in self.plugins.values()) for state in State}
+        return f"Lifecycle({', '.join(f'{count} {state}' for state, count in counts.items() if count)})"
+
+    async def start(self, environment: Environment) -> None:
+        """Bring up every plugin that can be; returns when all are settled.
+
+        Raises FailedPrecondition, naming them, if a required plugin is not up; the others run then until `stop`.
+        """
+        async with asyncio.TaskGroup() as group:
+            for uri in self.plan.order:
+                group.create_task(self._bring_up(uri, environment), name=f"start {uri}")
+        self._check_required()
+
+    async def stop(self, hooks: HookRelay | None = None) -> None:
+        """Close every plugin that is up, in the reverse of the order of the plan; a failure is logged."""
+        for uri in reversed(self.plan.order):
+            record = self.plugins[uri]
+            if record.state is State.OK and record.instance is not None:
+                if hooks is not None:
+                    hooks.unregister(uri)
+                await self._close(uri, record.instance)
+
+    def _condemn(self, disabled: Set[str], failed: Mapping[str, BaseException]) -> None:
+        for uri, error in failed.items():
+            if uri in self.plugins:
+                self.plugins[uri].fail(error)
+                _log_failure(self.plugins[uri])
+        for uri, cycle in self.plan.cycles.items():
+            self.plugins[uri].fail(FailedPrecondition(f"plugin {uri}: its requirements go in a circle: {cycle}"))
+            _log_failure(self.plugins[uri])
+        for uri in disabled & self.plugins.keys():
+            self.plugins[uri].fail(FailedPrecondition(f"plugin {uri}: is disabled by disabled_plugins"), State.DISABLED)
+
+    async def _bring_up(self, uri: str, environment: Environment) -> None:
+        record, node = self.plugins[uri], self.plan.nodes[uri]
+        try:
+            if record.state is State.PENDING:
+                for each in node.after:
+                    await self._settled[each].wait()
+                await self._attempt(record, node, environment)
+        finally:
+            self._settled[uri].set()
+
+    async def _attempt(self, record: PluginRecord, node: Node, environment: Environment) -> None:
+        record.requires_resolved = node.uses
+        if unmet := self._unmet(node):
+            record.fail(FailedPrecondition(f"plugin {record.uri}: {unmet}"))
+            return _log_failure(record)
+        began = time.monotonic()
+        try:
+            with span("plugin start", plugin=record.uri):
+                record.instance = await self._start(record, node, environment)
+            record.state = State.OK
+            record.seconds = time.monotonic() - began
+            log.debug("plugin %s: started in %.3f s", record.uri, record.seconds)
+        except SkipPlugin as skip:
+            record.fail(FailedPrecondition(f"plugin {record.uri}: skipped: {skip}"), State.SKIPPED)
+            log.info("plugin %s: skipped: %s", record.uri, skip)
+        except Exception as error:
+            record.fail(error)
+            _log_failure(record)
+
+    async def _start(self, record: PluginRecord, node: Node, environment: Environment) -> object:
+        """The instance, running. Raises SkipPlugin, or a CortenError that names the plugin."""
+        uri = record.uri
+        chosen = {self.plugins[each].registration.type.uri: each for each in node.must}
+        context = LiveContext(record, self.plugins, environment, chosen)
+        init = Abandonable(f"plugin {uri}: init", lambda: record.registration.init(context), _close_late)
+        with _Blamed(f"plugin {uri}: init"):
+            instance = await init.wait_async(self._deadlines.init)
+        try:
+            with _Blamed(f"plugin {uri}"):
+                environment.hooks.register(uri, instance)
+            if start := getattr(instance, "start", None):
+                await self._under_deadline(f"plugin {uri}: start", start, self._deadlines.start)
+        except Exception:
+            environment.hooks.unregister(uri)
+            await self._close(uri, instance)
+            raise
+        return instance
+
+    def _unmet(self, node: Node) -> str:
+        """Why it cannot start; empty if it can."""
+        reasons = [node.unmet] if node.unmet else []
+        for uri in node.must:
+            needed = self.plugins[uri]
+            if needed.state is not State.OK:
+                reasons.append(f"needs {uri}, which is not up: {needed.reason.removeprefix(f'plugin {uri}: ')}")
+        return "; ".join(reasons)
+
+    def _check_required(self) -> None:
+        wanting = [uri for uri in sorted(self._required) if uri not in self.plugins or self._not_ok(uri)]
+        if wanting:
+            raise FailedPrecondition("; ".join(f"required {self._why_not(uri)}" for uri in wanting))
+
+    def _not_ok(self, uri: str) -> bool:
+        return self.plugins[uri].state is not State.OK
+
+    def _why_not(self, uri: str) -> str:
+        if uri not in self.plugins:
+            return f"plugin {uri}: no installed package has it"
+        reason = self.plugins[uri].reason
+        return reason if reason.startswith(f"plugin {uri}") else f"plugin {uri}: {reason}"
+
+    async def _close(self, uri: str, instance: object) -> None:
+        close = getattr(instance, "close", None)
+        if close is None:
+            return
+        try:
+            if inspect.iscoroutinefunction(close):
+                await self._under_deadline(f"plugin {uri}: close", close, self._deadlines.close)
+            else:
+                await Abandonable(f"plugin {uri}: close", close).wait_async(self._deadlines.close)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            log.warning("plugin %s: did not close cleanly: %s", uri, describe(error))
+
+    async def _under_deadline(self, what: str, call: Callable[[], object], deadline: float) -> None:
+        """Run a plugin's coroutine function, or leave it behind cancelled when its time is up."""
+        task = asyncio.ensure_future(_caught(call))
+        done, _ = await asyncio.wait({task}, timeout=deadline)
+        if not done:
+            task.cancel()
+            raise DeadlineExceeded(f"{what}: did not end in {deadline:g} s")
+        with _Blamed(what):
+            if error := task.result():
+                raise error
+
+
+class _Blamed:
+    """Turns what is raised inside into a CortenError whose message begins with the plugin's name."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, SkipPlugin | asyncio.CancelledError):
+            return
+        text = describe(error)
+        named = text if text.startswith(self._what) else f"{self._what}: {text}"
+        raise (type(error) if isinstance(error, CortenError) else Unknown)(named) from error
+
+
+async def _caught(call: Callable[[], object]) -> BaseException | None:
+    """What the call raised. SystemExit must not reach the task, which would end the event loop with it."""
+    try:
+        result = call()
+        if inspect.isawaitable(result):
+            await result
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
+    return None
+
+
+def _close_late(instance: object) -> None:
+    """An init that came back after it was given up: let go of what it holds."""
+    close = getattr(instance, "close", None)
+    if callable(close) and not inspect.iscoroutinefunction(close):
+        close()
+
+
+def _record(found: Found) -> PluginRecord:
+    registration = found.registration
+    return PluginRecord(registration, found.distribution, found.builtin, exports=dict(registration.exports))
+
+
+def _log_failure(record: PluginRecord) -> None:
+    cause = record.error.__cause__ if record.error else None
+    log.warning("%s", record.reason, exc_info=cause if cause is not None else None)
