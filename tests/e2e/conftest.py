@@ -5,29 +5,16 @@ With CORTEN_E2E_PEER=containerd the same tests drive Debian's containerd, to see
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 import images
 import peers
 import pytest
 from daemon import running_daemon
+from nodes import Node
 
 PEER = os.environ.get("CORTEN_E2E_PEER", "corten")
 _numbers = count(1)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A running daemon with its folder; `image` is the reference of the five-layer image in a real registry."""
-
-    address: str
-    folder: Path
-    image: str
-
-    def ctr(self, namespace: str) -> peers.Ctr:
-        return peers.Ctr(self.address, namespace)
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +33,10 @@ def node(tmp_path_factory: pytest.TempPathFactory, reference: str) -> Iterator[N
     if PEER == "containerd":
         folder = tmp_path_factory.mktemp("d")
         with peers.containerd(folder) as address:
-            yield Node(address, folder, reference)
+            yield Node(address, folder, reference, 0)
         return
     with running_daemon() as daemon:
-        yield Node(daemon.address, daemon.folder, reference)
+        yield Node(daemon.address, daemon.folder, reference, daemon.pid)
 
 
 @pytest.fixture
