@@ -28,7 +28,7 @@ class Holds:
                 )
             if limited and len(self._since) >= self._limit:
                 raise ResourceExhausted(
-                    f"ingest {shown(ref)}: {self._limit} writers are open already (close some or raise max_open_writers)"
+                    f"ingest {shown(ref)}: {self._limit} writers are open (close some or raise max_open_writers)"
                 )
             self._since[ref] = now
 

@@ -45,7 +45,8 @@ class LocalWriter:
             raise
 
     def __repr__(self) -> str:
-        return f"LocalWriter({shown(self._status.ref)}, offset {self._status.offset}, {'closed' if self._fd < 0 else 'open'})"
+        state = "closed" if self._fd < 0 else "open"
+        return f"LocalWriter({shown(self._status.ref)}, offset {self._status.offset}, {state})"
 
     def write(self, data: bytes) -> int:
         """As the contract says. ResourceExhausted on a full disk; what fitted is kept, and counts."""
