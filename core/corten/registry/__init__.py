@@ -17,7 +17,7 @@ lease meanwhile, so that gc takes nothing away, makes the image record afterward
     images = await import_archive(file, sink)     # an open binary file: OCI layout or docker save
     # images: list of ImportedImage(name, target)
 
-Unpacking is planned purely by `corten.oci_image.unpack` (`plan(layers, diff_ids, snapshotter)`), images are made by
+Unpacking is planned purely by `corten.oci_image.unpack` (`plan(layers, diff_ids)`), images are made by
 `corten.oci_image.build` and `corten.oci_image.busybox`.
 
 Progress is told by calls `progress(Progress(digest, kind, offset, total, state))`, `corten.registry.progress`.

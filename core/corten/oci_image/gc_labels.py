@@ -1,0 +1,45 @@
+"""The labels by which gc keeps what an image consists of, and by which clients know where a blob came from."""
+
+from collections.abc import Mapping, Sequence
+
+from corten import labels as label_rules
+from corten.contracts.descriptor import Descriptor
+
+from . import media_types
+
+UNCOMPRESSED = "containerd.io/uncompressed"
+"""On a layer: its diff id."""
+SOURCE = "containerd.io/distribution.source."
+"""On a blob, behind it a registry's host: the repositories there that have it, sorted, joined by commas."""
+_CONTENT = "containerd.io/gc.ref.content."
+_SNAPSHOT = "containerd.io/gc.ref.snapshot."
+_PARTS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config", "unknown": ""}
+
+
+def of_children(children: Sequence[Descriptor]) -> dict[str, str]:
+    """For an index or manifest: `….config`, `….l.N`, `….m.N` or `….N`, each with the digest of a child.
+
+    The numbers count within a kind, in the order of the document; all children are named, fetched or not.
+    """
+    counts: dict[str, int] = {}
+    labels = {}
+    for child in children:
+        part = _PARTS[media_types.kind(child.media_type)]
+        number = counts.get(part, 0)
+        counts[part] = number + 1
+        numbered = not part or part.endswith(".") or number > 0
+        labels[f"{_CONTENT}{part}{number if numbered else ''}"] = child.digest
+    return labels
+
+
+def of_unpacked(snapshotter: str, chain_id: str) -> dict[str, str]:
+    """For the config of an image that was unpacked: its top snapshot."""
+    return {f"{_SNAPSHOT}{snapshotter}": chain_id}
+
+
+def of_source(host: str, path: str, present: Mapping[str, str] | None = None) -> dict[str, str]:
+    """For every blob: the repository it can be had from, added to those that `present` names for the host."""
+    key = f"{SOURCE}{host}"
+    known = {name for name in (present or {}).get(key, "").split(",") if name}
+    value = ",".join(sorted({*known, path}))
+    return {key: value if len(key) + len(value) <= label_rules.MAX_SIZE else path}
