@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from corten.api.services.events.v1 import events_pb2
 from corten.api.services.tasks.v1 import tasks_pb2
+from corten.api.types import event_pb2 as types_pb2
 from corten.errors import ResourceExhausted
 from corten.wire.channel import Channel
 from counts import count
@@ -59,7 +60,7 @@ async def test_idle_subscribers_cost_no_thread_and_go_with_their_client(node: No
         streams = [
             channels[n % 4].server_stream(EVENTS["Subscribe"], request) for n in range(count("idle subscribers"))
         ]
-        firsts = [asyncio.create_task(anext(stream)) for stream in streams]
+        firsts: list[asyncio.Future[types_pb2.Envelope]] = [asyncio.ensure_future(anext(stream)) for stream in streams]
         await asyncio.sleep(2)
         assert threads_of(node.pid) <= before + 2
         ctr("content", "ingest", "one", input="hello")
@@ -72,7 +73,7 @@ async def test_a_subscriber_that_does_not_read_is_ended_at_the_bound(node: Node,
     headers = {"containerd-namespace": ctr.namespace}
     async with Channel(node.address) as lazy, Channel(node.address) as busy:
         stream = lazy.server_stream(EVENTS["Subscribe"], events_pb2.SubscribeRequest(filters=["topic==/flood"]))
-        first = asyncio.create_task(anext(stream))
+        first: asyncio.Future[types_pb2.Envelope] = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.5)
         event = {"type_url": "example.Flood", "value": b"x" * 10000}
         request = events_pb2.PublishRequest(topic="/flood", event=event)
