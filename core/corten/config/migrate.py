@@ -108,6 +108,7 @@ class _Draft:
     def _move_lines(self, old: KeyPath, new: KeyPath) -> None:
         for path in [path for path in self.lines if path[: len(old)] == old]:
             self.lines.setdefault((*new, *path[len(old) :]), self.lines[path])
+            self.lines.setdefault(new[:2], self.lines[path])
 
 
 def migrate(document: Document, plugins: Mapping[str, Migration] | None = None) -> Document:

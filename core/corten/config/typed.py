@@ -10,14 +10,14 @@ import collections.abc
 import enum
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from .document import KeyPath, dotted, nearest
-from .units import BYTES, SECONDS, Unit, seconds, size
+from .units import BYTES, SECONDS, Unit, seconds, size, written
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def fill(model: type[T], data: object, path: KeyPath = ()) -> tuple[T, list[Misf
     if not isinstance(data, Mapping):
         misfits.append(Misfit(path, f"{dotted(path)} must be a section with keys, not {_name(data)}", False))
         data = {}
-    kinds = hints(model)
+    kinds = keys(model)
     values: dict[str, Any] = {}
     for key, value in data.items():
         below = (*path, key)
@@ -65,19 +65,21 @@ def fill(model: type[T], data: object, path: KeyPath = ()) -> tuple[T, list[Misf
         return model(), misfits
 
 
-@cache
-def hints(model: type[Any]) -> Mapping[str, Any]:
+def keys(model: type[Any]) -> Mapping[str, Any]:
     """The type of each settable field of a model, by the key that it has in a file."""
+    return _hints(cast("Hashable", model))
+
+
+@cache
+def _hints(model: Any) -> Mapping[str, Any]:
     kinds = typing.get_type_hints(model, include_extras=True)
     return {each.name: kinds[each.name] for each in fields(model) if each.init}
 
 
 def plain(value: object, kind: object = None) -> Any:
     """A filled model as plain data, as it would stand in a file."""
-    from .units import written
-
     if is_dataclass(value) and not isinstance(value, type):
-        kinds = hints(type(value))
+        kinds = keys(type(value))
         return {name: plain(getattr(value, name), kinds[name]) for name in kinds}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
