@@ -13,7 +13,7 @@ it stops is treated the same.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
@@ -39,15 +39,11 @@ class Running:
 
     async def unary(self, method: Method, request: bytes, call: CallContext) -> Message:
         """Answer one request. Raises what the method raises."""
-        work = method.run(method.parse(request), call)
-        reply: Message = await (work if method.cancellable else self._operation(method, work))
-        return reply
+        return await self._one(method, method.run(method.parse(request), call))
 
     async def client_stream(self, method: Method, read: Read, call: CallContext) -> Message:
         """Answer many requests with one reply."""
-        work = method.run(requests(method, read, call), call)
-        reply: Message = await (work if method.cancellable else self._operation(method, work))
-        return reply
+        return await self._one(method, method.run(requests(method, read, call), call))
 
     async def server_stream(self, method: Method, request: bytes, call: CallContext, write: Write) -> None:
         """Answer one request with many replies."""
@@ -57,6 +53,9 @@ class Running:
         """Replies and requests in any order."""
         work = pump(method.run(requests(method, read, call), call), call, write)
         await (work if method.cancellable else self._operation(method, work))
+
+    async def _one(self, method: Method, work: Coroutine[Any, Any, Message]) -> Message:
+        return await (work if method.cancellable else self._operation(method, work))
 
     async def _operation(self, method: Method, work: Any) -> Any:
         try:

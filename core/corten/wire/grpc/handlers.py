@@ -1,0 +1,163 @@
+"""From grpc.aio to `Running` and back: one handler per method, made once, and the end of every call."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from corten.errors import ResourceExhausted, Unavailable, Unknown
+from corten.tracing import span
+
+from ..catalogue import Catalogue
+from ..limits import Limits
+from ..methods import Method
+from ..running import Running
+from ..status import status_of
+from .call import GrpcCall
+
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+Admission = Callable[[Any], None]
+"""Looks at grpc's context of a call and raises PermissionDenied or Unauthenticated."""
+
+
+def anyone(context: Any) -> None:
+    """The admission of a unix socket: its mode has decided."""
+
+
+class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handler of a call by its path; calls of anything else are refused with the reason."""
+
+    def __init__(self, catalogue: Catalogue, running: Running, limits: Limits, admission: Admission = anyone) -> None:
+        self._catalogue = catalogue
+        self._interruptible: dict[asyncio.Task[Any], GrpcCall] = {}
+        self._found = {
+            f"/{method.path}": _Served(method, running, limits, admission, self._interruptible).handler()
+            for method in catalogue
+        }
+
+    def service(self, handler_call_details: Any) -> Any:
+        """grpc's door: `method` is `/package.Service/Method`."""
+        found = self._found.get(handler_call_details.method)
+        return found or self._refused(handler_call_details.method.removeprefix("/"))
+
+    def interrupt(self) -> None:
+        """End every call that only reads or waits, because the daemon stops."""
+        for task, call in self._interruptible.items():
+            call.stopping = True
+            task.cancel()
+
+    def _refused(self, path: str) -> Any:
+        async def refuse(requests: Any, context: Any) -> None:
+            await fail(self._catalogue.refusal(path), GrpcCall(path, context), context)
+
+        # Takes every kind of call: it answers before it has read anything.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+class _Served:
+    """One method on the wire; requests and replies are bytes for grpc, messages for the service."""
+
+    def __init__(
+        self,
+        method: Method,
+        running: Running,
+        limits: Limits,
+        admission: Admission,
+        interruptible: dict[asyncio.Task[Any], GrpcCall],
+    ) -> None:
+        self._method = method
+        self._running = running
+        self._limits = limits
+        self._admission = admission
+        self._interruptible = interruptible
+        self._interrupts = method.cancellable or (method.server_streaming and not method.client_streaming)
+
+    def handler(self) -> Any:
+        """What grpc calls for this method."""
+        kinds: dict[tuple[bool, bool], tuple[Callable[..., Any], Callable[..., Any]]] = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, self._unary),
+            (False, True): (grpc.unary_stream_rpc_method_handler, self._server_stream),
+            (True, False): (grpc.stream_unary_rpc_method_handler, self._client_stream),
+            (True, True): (grpc.stream_stream_rpc_method_handler, self._bidi),
+        }
+        make, behaviour = kinds[self._method.client_streaming, self._method.server_streaming]
+        return make(behaviour)
+
+    async def _unary(self, request: bytes, context: Any) -> Any:
+        return await self._run(context, partial(self._running.unary, self._method, request))
+
+    async def _client_stream(self, requests: Any, context: Any) -> Any:
+        read = partial(_read, context)
+        return await self._run(context, partial(self._running.client_stream, self._method, read))
+
+    async def _server_stream(self, request: bytes, context: Any) -> None:
+        work = partial(self._running.server_stream, self._method, request, write=partial(self._write, context))
+        await self._run(context, work)
+
+    async def _bidi(self, requests: Any, context: Any) -> None:
+        read, write = partial(_read, context), partial(self._write, context)
+        await self._run(context, partial(self._running.bidi, self._method, read, write=write))
+
+    async def _run(self, context: Any, work: Callable[[GrpcCall], Coroutine[Any, Any, Message | None]]) -> Any:
+        call = GrpcCall(self._method.path, context)
+        task = self._enter(call)
+        try:
+            with span(self._method.path, **self._method.attributes):
+                self._admission(context)
+                reply = await work(call)
+                return None if self._method.server_streaming else self._bytes(reply)
+        except BaseException as error:
+            await fail(error, call, context)
+        finally:
+            self._interruptible.pop(task, None)  # type: ignore[arg-type]
+
+    def _enter(self, call: GrpcCall) -> asyncio.Task[Any] | None:
+        if not self._interrupts:
+            return None
+        task = asyncio.current_task()
+        if task:
+            self._interruptible[task] = call
+        return task
+
+    async def _write(self, context: Any, message: Message) -> None:
+        stall = self._limits.stream_stall_seconds
+        try:
+            async with asyncio.timeout(stall or None):
+                await context.write(self._bytes(message))
+        except TimeoutError:
+            raise ResourceExhausted(
+                f"{self._method.path}: the client took nothing from its stream for {stall:g} s"
+            ) from None
+
+    def _bytes(self, message: Any) -> bytes:
+        if not isinstance(message, Message):
+            raise Unknown(f"{self._method.path}: the service answered with {type(message).__name__}, not a message")
+        data = message.SerializeToString()
+        if len(data) > self._limits.max_send_message_size:
+            raise ResourceExhausted(
+                f"{self._method.path}: the reply has {len(data)} bytes, this server sends "
+                f"{self._limits.max_send_message_size} (ask for less with filters, or use the streaming method)"
+            )
+        return data
+
+
+async def _read(context: Any) -> bytes | None:
+    data = await context.read()
+    return None if data is grpc.aio.EOF else data
+
+
+async def fail(error: BaseException, call: GrpcCall, context: Any) -> NoReturn:
+    """End the call with the status of `error`; a call whose client is gone, or that was cancelled, just ends."""
+    if isinstance(error, asyncio.CancelledError) and call.stopping:
+        error = Unavailable(f"{call.method}: the daemon stops")
+    if call.client_gone or not isinstance(error, Exception):
+        call.client_gone = True
+        raise error
+    status = status_of(error, call.method)
+    await context.abort(CODES[status.code], status.text)
+    raise error

@@ -1,0 +1,74 @@
+"""A gRPC server for a catalogue of services on one listener: starts, answers, and stops without a call cut in two."""
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc.aio
+
+from corten.supervisor import Supervisor
+
+from ..catalogue import Catalogue
+from ..limits import Limits
+from ..running import Running
+from .handlers import Handlers
+from .listeners import Listener
+
+log = logging.getLogger(__name__)
+
+
+class GrpcServer:
+    """`start` and `close` are called on the event loop, once each."""
+
+    def __init__(self, listener: Listener, catalogue: Catalogue, supervisor: Supervisor, limits: Limits) -> None:
+        self.listener = listener
+        self._limits = limits
+        self._handlers = Handlers(catalogue, Running(supervisor), limits, listener.admit)
+        self._catalogue = catalogue
+        self._server: grpc.aio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"GrpcServer({self.listener}, {'serving' if self._server else 'stopped'})"
+
+    async def start(self) -> None:
+        """Listen and answer. Raises FailedPrecondition when the address is taken."""
+        server = grpc.aio.server(
+            handlers=(self._handlers,),
+            options=_options(self._limits),
+            maximum_concurrent_rpcs=self._limits.max_concurrent_calls,
+        )
+        try:
+            self.listener.bind(server)
+            await server.start()
+            self.listener.open()
+        except BaseException:
+            await server.stop(None)
+            self.listener.release()
+            raise
+        self._server = server
+        log.info("serving %d gRPC services on %s", len(self._catalogue.services), self.listener)
+
+    async def close(self) -> None:
+        """Take no more calls, end those that wait, give the others their grace, cancel the rest."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self.listener.close()
+        stopped = asyncio.ensure_future(server.stop(self._limits.stop_grace_seconds))
+        await asyncio.sleep(0)
+        self._handlers.interrupt()
+        await stopped
+        self.listener.release()
+
+
+def _options(limits: Limits) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", limits.max_recv_message_size),
+        # The size of replies is checked in the handler, which can say what to do about it.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", limits.max_concurrent_streams),
+        ("grpc.so_reuseport", 0),
+        # Clients on this host may ping as they like: Go's send keepalives at their own pace.
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
