@@ -8,9 +8,9 @@
 A directory without a record is waste: `waste` finds it, `delete` removes it.
 """
 
+import errno
 import logging
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
@@ -22,6 +22,7 @@ from corten.contracts.snapshots import Usage
 from corten.errors import mapped
 from corten.linux import syscalls
 from corten.linux.mount import unmount_all
+from corten.linux.removal import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +101,10 @@ class Trees:
         path = self._snapshots / name
         try:
             try:
-                _rmtree(path)
+                remove_tree(os.fspath(path))
             except OSError:
                 unmount_all(path)
-                _rmtree(path)
+                remove_tree(os.fspath(path))
         except Exception as error:
             log.warning("cannot delete %s: %s; the next cleanup tries again", path, error)
 
@@ -159,15 +160,6 @@ def _entries(directory: str) -> Iterator["os.DirEntry[str]"]:
     try:
         with os.scandir(directory) as found:
             yield from found
-    except FileNotFoundError:
-        return
-
-
-def _rmtree(path: Path) -> None:
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        if os.path.lexists(path):
-            shutil.rmtree(path)
-    except NotADirectoryError:
-        path.unlink()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):  # gone, or too deep for a path
+            raise
