@@ -2,7 +2,7 @@
 
 The one owner of spec building in Corten. Steps, each a function over plain data:
 
-    image = image_config.parse(blob)                       # what the image wants
+    image = image_defaults.parse(config.execution)         # what the image wants
     user = users.resolve(image.user, passwd, group)        # names become numbers
     document = spec.build("default", "web-1", SpecOptions(user=user), image)
 

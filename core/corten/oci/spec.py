@@ -7,7 +7,7 @@ from typing import Any
 from corten.errors import InvalidArgument
 
 from . import capabilities, defaults
-from .image_config import ImageConfig
+from .image_defaults import ImageDefaults
 from .options import SpecMount, SpecOptions, User
 
 Spec = dict[str, Any]
@@ -19,12 +19,12 @@ PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 _HOST_FILES = ("/etc/hosts", "/etc/resolv.conf")
 
 
-def build(namespace: str, id: str, options: SpecOptions, image: ImageConfig | None = None) -> Spec:
+def build(namespace: str, id: str, options: SpecOptions, image: ImageDefaults | None = None) -> Spec:
     """A new document; the root is `rootfs` in the bundle.
 
     Raises InvalidArgument if there is nothing to run, for a relative directory, a bad mount, limit or capability.
     """
-    image = image or ImageConfig()
+    image = image or ImageDefaults()
     spec: Spec = {
         "ociVersion": defaults.OCI_VERSION,
         "process": _init(options, image),
@@ -65,7 +65,7 @@ def process(
     return changed
 
 
-def command(options: SpecOptions, image: ImageConfig) -> list[str]:
+def command(options: SpecOptions, image: ImageDefaults) -> list[str]:
     """What will run: Entrypoint and Cmd of the image as changed by the options. Raises InvalidArgument if nothing."""
     if options.entrypoint is not None:
         args = [*options.entrypoint, *options.args]
@@ -90,7 +90,7 @@ def merged_env(base: Iterable[str], changes: Iterable[str]) -> list[str]:
     return list(merged.values())
 
 
-def _init(options: SpecOptions, image: ImageConfig) -> dict[str, Any]:
+def _init(options: SpecOptions, image: ImageDefaults) -> dict[str, Any]:
     base = image.env if any(entry.startswith("PATH=") for entry in image.env) else (defaults.PATH, *image.env)
     return {
         "terminal": options.terminal,

@@ -1,0 +1,76 @@
+"""What an image name leads to: its manifest for this platform and its config, read from the daemon's content."""
+
+from dataclasses import dataclass
+
+from corten import platforms
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.objects import Image
+from corten.errors import FailedPrecondition, NotFound
+from corten.oci import image_defaults
+from corten.oci.image_defaults import ImageDefaults
+from corten.oci_image import documents, media_types, unpack
+from corten.oci_image.model import ImageConfig, Index, Manifest
+from corten.platforms import Platform
+
+from .client import Client
+
+MAX_DEPTH = 4
+"""Indexes within indexes that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An image for one platform, `target` being its manifest."""
+
+    name: str
+    target: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+
+    @property
+    def top(self) -> str:
+        """The snapshot that containers stand on; empty for an image without layers."""
+        return unpack.chain_id(self.config.diff_ids)
+
+    @property
+    def defaults(self) -> ImageDefaults:
+        """How the image wants to be run. Raises InvalidArgument if that is malformed."""
+        return image_defaults.parse(self.config.execution)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what was fetched: config and layers."""
+        return self.manifest.config.size + sum(layer.size for layer in self.manifest.layers)
+
+
+async def resolve(client: Client, image: Image, platform: Platform | None = None) -> Resolved:
+    """Raises NotFound for missing content or platform, InvalidArgument for malformed documents."""
+    target = image.target
+    for _ in range(MAX_DEPTH):
+        data = await _read(client, image.name, target)
+        if media_types.kind(target.media_type) != "index":
+            manifest = documents.manifest(data, target.media_type, f"image {image.name!r}: manifest {target.digest}")
+            config = await _read(client, image.name, manifest.config)
+            what = f"image {image.name!r}: config {manifest.config.digest}"
+            return Resolved(image.name, target, manifest, documents.config(config, what))
+        index = documents.index(data, target.media_type, f"image {image.name!r}: index {target.digest}")
+        target = _chosen(image.name, index, platform or platforms.host())
+    raise FailedPrecondition(f"image {image.name!r}: more than {MAX_DEPTH} indexes lie within each other")
+
+
+def _chosen(name: str, index: Index, wanted: Platform) -> Descriptor:
+    images = [entry for entry in index.entries if not entry.is_attestation]
+    offered = [(entry.platform, entry.descriptor) for entry in images if entry.platform]
+    if (best := platforms.best(wanted, offered)) is not None:
+        return best
+    if len(images) == 1 and images[0].platform is None:
+        return images[0].descriptor
+    there = ", ".join(sorted({str(platform) for platform, _ in offered})) or "none"
+    raise NotFound(f"image {name!r}: there is nothing for the platform {wanted} (its platforms: {there})")
+
+
+async def _read(client: Client, name: str, blob: Descriptor) -> bytes:
+    try:
+        return await client.content.read_all(blob.digest, documents.MAX_SIZE)
+    except NotFound as error:
+        raise NotFound(f"image {name!r}: {blob.digest} is not in the content store (pull the image again)") from error

@@ -1,0 +1,133 @@
+"""A process of a container as a client holds it: started, attached, waited for, ended, removed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from corten.contracts.runtime import Exit
+from corten.errors import CortenError, NotFound
+
+from . import fifos, terminal
+from .attachment import Attachment, Streams
+from .client import Client
+from .fifos import Fifos
+
+
+class Process:
+    """Init of a task (empty exec id) or an exec. Made by `run`, `exec` and `attach`."""
+
+    def __init__(
+        self,
+        client: Client,
+        id: str,
+        exec_id: str = "",
+        pipes: Fifos | None = None,
+        attachment: Attachment | None = None,
+    ) -> None:
+        self._client = client
+        self.id = id
+        self.exec_id = exec_id
+        self.pid = 0
+        """On the host; 0 until it is started."""
+        self._pipes = pipes
+        self._attachment = attachment
+
+    def __repr__(self) -> str:
+        return f"Process({self.id!r}{f', exec {self.exec_id!r}' if self.exec_id else ''}, pid={self.pid})"
+
+    async def start(self) -> None:
+        """Start what was created, and copy its streams from then on."""
+        if self._attachment is not None:
+            self._attachment.start(self._input_ended)
+        self.pid = await self._client.tasks.start(self.id, self.exec_id)
+
+    def follow(self) -> None:
+        """Copy the streams of a process that runs already."""
+        if self._attachment is not None:
+            self._attachment.start(self._input_ended)
+
+    async def wait(self) -> Exit | None:
+        """Until the process has ended and its output is delivered; None if the person detached first."""
+        ended = asyncio.ensure_future(self._client.tasks.wait(self.id, self.exec_id))
+        attachment = self._attachment
+        if attachment is None:
+            return await ended
+        left = asyncio.ensure_future(attachment.detached.wait())
+        try:
+            await asyncio.wait((ended, left), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                return None
+            await attachment.drained()
+            return ended.result()
+        finally:
+            left.cancel()
+            if not ended.done():
+                ended.cancel()
+
+    async def kill(self, signal: int, *, all: bool = False) -> None:
+        """Send a signal; NotFound if the process has ended."""
+        await self._client.tasks.kill(self.id, signal, self.exec_id, all=all)
+
+    async def resize(self, width: int, height: int) -> None:
+        await self._client.tasks.resize_pty(self.id, width, height, self.exec_id)
+
+    @asynccontextmanager
+    async def sized(self, fd: int) -> AsyncIterator[None]:
+        """Let the container's terminal have the size of `fd` for as long as the block runs."""
+        with terminal.followed(fd, self.resize):
+            yield
+
+    async def release(self) -> None:
+        """Stop copying; the process and its FIFOs stay."""
+        if self._attachment is not None:
+            await self._attachment.close()
+            self._attachment = None
+
+    async def delete(self) -> Exit | None:
+        """Remove a process that has ended, with its FIFOs; None if it is gone already."""
+        await self.release()
+        ended: Exit | None = None
+        with suppress(NotFound):
+            ended = await self._client.tasks.delete(self.id, self.exec_id)
+        if self._pipes is not None:
+            self._pipes.remove()
+        return ended
+
+    async def discard(self) -> None:
+        """Give up on a process that may not even have been created: kill it and remove what is there of it."""
+        with suppress(CortenError):
+            await self.kill(9, all=not self.exec_id)
+            await asyncio.wait_for(self._client.tasks.wait(self.id, self.exec_id), 10)
+        with suppress(CortenError):
+            await self.delete()
+        await self.release()
+        if self._pipes is not None:
+            self._pipes.remove()
+
+    async def _input_ended(self) -> None:
+        await self._client.tasks.close_stdin(self.id, self.exec_id)
+
+
+def opened(streams: Streams | None, *, tty: bool, keys: bytes = b"") -> tuple[Fifos | None, Attachment | None]:
+    """FIFOs and their near ends for a new process; nothing for a process without streams."""
+    if streams is None:
+        return None, None
+    pipes = fifos.make(stdin=streams.stdin is not None, terminal=tty)
+    try:
+        return pipes, Attachment(pipes.stdio, streams, keys)
+    except CortenError:
+        pipes.remove()
+        raise
+
+
+async def attach(client: Client, id: str, streams: Streams, keys: bytes = b"") -> Process:
+    """Connect to the streams of a running task whose FIFOs this client made before.
+
+    Raises NotFound for the task, or if it has no such FIFOs.
+    """
+    state = await client.tasks.get(id)
+    if (pipes := fifos.of(state.stdio)) is None:
+        raise NotFound(f"container {id!r}: it has no streams to attach to (start it with -t or -i)")
+    process = Process(client, id, "", pipes, Attachment(pipes.stdio, streams, keys))
+    process.pid = state.pid
+    return process

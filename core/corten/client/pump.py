@@ -1,0 +1,123 @@
+"""Copying between descriptors in a thread, until the end of the stream or until it is told to stop.
+
+Bytes go from a FIFO to a pipe or file by splice(2), without passing through Python, and else by read and write.
+"""
+
+import errno
+import os
+import select
+import sys
+from collections.abc import Callable
+
+from corten.errors import Unimplemented
+
+Sink = int | Callable[[bytes], object]
+"""A descriptor, or what takes each piece (`bytearray().extend`, say)."""
+
+CHUNK = 256 << 10
+PIPE_SIZE = 1 << 20
+_F_SETPIPE_SZ = 1031
+
+
+def grow(fifo: int) -> None:
+    """Let a FIFO hold more, so that both sides are woken less often; an unprivileged limit may forbid it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.fcntl(fifo, _F_SETPIPE_SZ, PIPE_SIZE)
+        except OSError:
+            pass
+
+
+def drain(source: int, sink: Sink, stop: int) -> None:
+    """Copy from the FIFO `source`, opened O_NONBLOCK, until its last writer is gone or `stop` is readable.
+
+    A FIFO that no writer opened yet is waited for. When the sink is gone, the rest is read and thrown away, so that the
+    container does not stand still.
+    """
+    spliced = isinstance(sink, int)
+    while _ready(source, stop):
+        try:
+            if spliced and isinstance(sink, int):
+                if _splice(source, sink, stop) == 0:
+                    return
+                continue
+            data = os.read(source, CHUNK)
+        except BlockingIOError:
+            continue
+        except BrokenPipeError:
+            spliced, sink = False, _discard
+            continue
+        except OSError as error:
+            if error.errno != errno.EINVAL or not spliced:
+                raise
+            spliced = False  # a terminal, or a file opened for appending: splice(2) knows neither
+            continue
+        if not data:
+            return
+        if not _deliver(sink, data, stop):
+            sink = _discard
+
+
+def feed(source: int, fifo: int, stop: int, seen: Callable[[bytes], bytes | None]) -> None:
+    """Copy from `source` (a terminal, pipe or file) to `fifo` until its end or until `stop` is readable.
+
+    `seen` is given each piece and returns what to pass on; None ends the copying.
+    """
+    while _ready(source, stop):
+        typed = os.read(source, 64 << 10)
+        passed = seen(typed) if typed else None
+        if passed is None or (passed and not _deliver(fifo, passed, stop)):
+            return
+
+
+def _discard(data: bytes) -> None:
+    pass
+
+
+def _ready(source: int, stop: int) -> bool:
+    """Wait until there is something to read; False once `stop` is set."""
+    if sys.platform == "win32":
+        raise Unimplemented("FIFOs: Windows has none")
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    poll.register(stop, select.POLLIN)
+    return all(fd == source for fd, _ in poll.poll())
+
+
+def _splice(source: int, sink: int, stop: int) -> int:
+    if sys.platform != "linux":
+        raise OSError(errno.EINVAL, "splice")
+    try:
+        return os.splice(source, sink, CHUNK)
+    except BlockingIOError:
+        # Full is the sink: the source was just found readable.
+        _writable(sink, stop)
+        raise
+
+
+def _deliver(sink: Sink, data: bytes, stop: int) -> bool:
+    """False when nobody takes it any more."""
+    if not isinstance(sink, int):
+        sink(data)
+        return True
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(sink, view) :]
+        except BlockingIOError:
+            if not _writable(sink, stop):
+                return False
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+    return True
+
+
+def _writable(sink: int, stop: int) -> bool:
+    if sys.platform == "win32":
+        raise Unimplemented("FIFOs: Windows has none")
+    poll = select.poll()
+    poll.register(sink, select.POLLOUT)
+    poll.register(stop, select.POLLIN)
+    return all(fd == sink for fd, _ in poll.poll())

@@ -1,0 +1,190 @@
+"""Containers from images: made, run to their end, removed, each in one call."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from corten.contracts.mounts import Mount
+from corten.contracts.objects import AnyValue, Container, RuntimeInfo
+from corten.contracts.runtime import Exit, Stdio
+from corten.errors import CortenError, NotFound, PermissionDenied
+from corten.oci import rootfs, spec, users
+from corten.oci.image_defaults import ImageDefaults
+from corten.oci.options import SpecOptions, User
+
+from . import fifos
+from .attachment import Streams
+from .client import Client
+from .image import Resolved, resolve
+from .process import Process, opened
+from .progress import Progress, ignored
+from .unpack import is_unpacked, unpack
+
+RUNTIME = "io.containerd.runc.v2"
+SNAPSHOTTER = "overlayfs"
+STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal"
+KILL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """A container to be made of an image that the daemon has."""
+
+    image: str
+    id: str
+    spec: SpecOptions = field(default_factory=SpecOptions)
+    user: str = ""
+    """As in an image config (`NAME`, `UID:GID` …); replaces the image's."""
+    snapshotter: str = SNAPSHOTTER
+    runtime: RuntimeInfo = field(default_factory=lambda: RuntimeInfo(RUNTIME))
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+async def create(client: Client, options: RunOptions, progress: Progress = ignored) -> Container:
+    """Make the container record and its writable snapshot; nothing is left when it fails.
+
+    Unpacks the image first if need be. Raises NotFound for image, snapshotter, user, AlreadyExists for the id,
+    InvalidArgument for the options.
+    """
+    image = await resolve(client, await client.images.get(options.image))
+    async with client.leased() as leased:
+        if not await is_unpacked(leased, image, options.snapshotter):
+            await unpack(leased, image, options.snapshotter, progress)
+        snapshots = leased.snapshots(options.snapshotter)
+        mounts = await snapshots.prepare(options.id, image.top)
+        done = False
+        try:
+            user = await _user(mounts, options.user or image.defaults.user)
+            made = await leased.containers.create(_record(leased.namespace, options, image, user))
+            done = True
+            return made
+        finally:
+            if not done:
+                with suppress(CortenError):
+                    await snapshots.remove(options.id)
+
+
+async def start(
+    client: Client, container: Container, streams: Streams | None = None, *, tty: bool = False, keys: bytes = b""
+) -> Process:
+    """Create and start the task of a container; without `streams` its output goes nowhere.
+
+    On failure no task is left. Raises AlreadyExists if it has a task, and the runtime's errors.
+    """
+    pipes, attachment = opened(streams, tty=tty, keys=keys)
+    process = Process(client, container.id, "", pipes, attachment)
+    stdio = pipes.stdio if pipes else Stdio(terminal=tty)
+    created = False
+    try:
+        mounts = await _rootfs(client, container)
+        await client.tasks.create(container.id, mounts, stdio, container.runtime.options)
+        created = True
+        await process.start()
+    except BaseException:
+        await asyncio.shield(process.discard() if created else _released(process, pipes))
+        raise
+    return process
+
+
+async def run(client: Client, options: RunOptions, streams: Streams | None = None) -> Exit:
+    """Create, start, wait, and remove everything again, also on failure."""
+    container = await create(client, options)
+    try:
+        process = await start(client, container, streams, tty=options.spec.terminal)
+        ended = await process.wait()
+        await process.delete()
+        assert ended is not None, "nobody can detach without keys"
+        return ended
+    finally:
+        await asyncio.shield(remove(client, container.id, force=True))
+
+
+async def remove(client: Client, id: str, *, force: bool = False) -> None:
+    """Remove a container with its task, snapshot and FIFOs.
+
+    `force` kills a running task first; without it FailedPrecondition is raised for one. Raises NotFound.
+    """
+    container = await client.containers.get(id)
+    await _remove_task(client, id, force=force)
+    if container.snapshot_key:
+        with suppress(NotFound):
+            await client.snapshots(container.snapshotter).remove(container.snapshot_key)
+    await client.containers.delete(id)
+
+
+async def stop(client: Client, id: str, signal: int, timeout: float) -> Exit:
+    """Signal the task, and kill it when it has not ended after `timeout` seconds. Raises NotFound.
+
+    The ended task stays until the container is removed.
+    """
+    ended = asyncio.ensure_future(client.tasks.wait(id))
+    try:
+        with suppress(NotFound):  # it has ended by itself
+            await client.tasks.kill(id, signal)
+        done, _ = await asyncio.wait((ended,), timeout=timeout)
+        if not done:
+            with suppress(NotFound):
+                await client.tasks.kill(id, KILL, all=True)
+        return await ended
+    finally:
+        ended.cancel()
+
+
+def _record(namespace: str, options: RunOptions, image: Resolved, user: User) -> Container:
+    document = spec.build(namespace, options.id, replace(options.spec, user=user), image.defaults)
+    return Container(
+        id=options.id,
+        labels={**_image_labels(image.defaults), **options.labels},
+        image=options.image,
+        runtime=options.runtime,
+        spec=AnyValue(spec.SPEC_TYPE, json.dumps(document).encode()),
+        snapshotter=options.snapshotter,
+        snapshot_key=options.id,
+    )
+
+
+def _image_labels(defaults: ImageDefaults) -> dict[str, str]:
+    """As containerd's clients do, with labels that would be refused (4096 bytes) left out."""
+    kept = {k: v for k, v in defaults.labels.items() if k and len(k.encode()) + len(v.encode()) <= 4096}
+    return kept | ({STOP_SIGNAL_LABEL: defaults.stop_signal} if defaults.stop_signal else {})
+
+
+async def _user(mounts: list[Mount], user: str) -> User:
+    """The image's own passwd decides; a client that may not mount can still do without it for numbers."""
+    try:
+        return await asyncio.to_thread(_resolved, mounts, user)
+    except PermissionDenied:
+        return users.resolve(user)
+
+
+def _resolved(mounts: list[Mount], user: str) -> User:
+    from corten.linux.mount import temporary_mount
+
+    with temporary_mount([replace(mount, options=(*mount.options, "ro")) for mount in mounts]) as root:
+        return rootfs.resolve_user(root, user)
+
+
+async def _rootfs(client: Client, container: Container) -> list[Mount]:
+    if not container.snapshot_key:
+        return []
+    return await client.snapshots(container.snapshotter).mounts(container.snapshot_key)
+
+
+async def _released(process: Process, pipes: fifos.Fifos | None) -> None:
+    await process.release()
+    if pipes is not None:
+        pipes.remove()
+
+
+async def _remove_task(client: Client, id: str, *, force: bool) -> None:
+    try:
+        state = await client.tasks.get(id)
+        if force and state.status not in ("stopped", "unknown"):
+            await stop(client, id, KILL, 10)
+        await client.tasks.delete(id)
+    except NotFound:
+        return
+    if (pipes := fifos.of(state.stdio)) is not None:
+        pipes.remove()
