@@ -1,26 +1,84 @@
 """The registrations of this package; imports nothing of what they start."""
 
-from corten.plugin.model import PluginContext, Registration
-from corten.plugin.types import EVENT
+from collections.abc import Callable
 
-from .config import ExchangeConfig
+from corten.plugin.model import PluginContext, Registration, Requirement, each, one
+from corten.plugin.types import (
+    DIFFER,
+    EVENT,
+    GC,
+    GRPC,
+    LEASE,
+    METADATA,
+    RUNTIME,
+    SANDBOX_STORE,
+    SERVICE,
+    TTRPC,
+    WARNING,
+)
+
+from . import starting
+from .config import DiffConfig, ExchangeConfig
+
+_META = one(METADATA)
 
 
 def plugins() -> tuple[Registration, ...]:
-    """The event exchange."""
+    """The event exchange, the deprecation warnings, the ordered differs, and a plugin for each RPC service."""
+    return (*_behind(), *_services())
+
+
+def _behind() -> tuple[Registration, ...]:
     return (
         Registration(
             type=EVENT,
             id="exchange",
-            init=_exchange,
+            init=starting.exchange,
             config=ExchangeConfig,
             summary="Carries every event, in order, to whoever subscribed.",
+        ),
+        Registration(
+            type=WARNING,
+            id="deprecations",
+            init=starting.deprecations,
+            summary="Collects the uses of deprecated features.",
+        ),
+        Registration(
+            type=SERVICE,
+            id="diff-service",
+            init=starting.ordered_differ,
+            requires=(each(DIFFER),),
+            config=DiffConfig,
+            summary="Asks the differs in the configured order.",
         ),
     )
 
 
-def _exchange(context: PluginContext) -> object:
-    from .exchange import ExchangePlugin
+def _services() -> tuple[Registration, ...]:
+    return (
+        _grpc("version", "version.v1.Version", starting.version),
+        _grpc("introspection", "introspection.v1.Introspection", starting.introspection, each(WARNING)),
+        _grpc("namespaces", "namespaces.v1.Namespaces", starting.namespaces, _META),
+        _grpc("containers", "containers.v1.Containers", starting.containers, _META),
+        _grpc("content", "content.v1.Content", starting.content, _META),
+        _grpc("images", "images.v1.Images", starting.images, _META, one(GC)),
+        _grpc("leases", "leases.v1.Leases", starting.leases, one(LEASE)),
+        _grpc("snapshots", "snapshots.v1.Snapshots", starting.snapshots, _META),
+        _grpc("diff", "diff.v1.Diff", starting.diff, _META, one(SERVICE, "diff-service")),
+        _grpc("tasks", "tasks.v1.Tasks", starting.tasks, _META, one(RUNTIME, "task"), each(SERVICE)),
+        _grpc("events", "events.v1.Events", starting.events, one(EVENT)),
+        _grpc("sandboxes", "sandbox.v1.Store", starting.sandboxes, one(SANDBOX_STORE)),
+        Registration(
+            type=TTRPC,
+            id="events",
+            init=starting.ttrpc_events,
+            requires=(one(EVENT),),
+            serves=("containerd.services.events.ttrpc.v1.Events",),
+            summary="Takes the events of shims.",
+        ),
+    )
 
-    config = context.config_as(ExchangeConfig)
-    return ExchangePlugin(config.subscriber_bound, context.hooks, context.supervisor)
+
+def _grpc(id: str, service: str, init: Callable[[PluginContext], object], *requires: Requirement) -> Registration:
+    name = f"containerd.services.{service}"
+    return Registration(type=GRPC, id=id, init=init, requires=requires, serves=(name,), summary=f"Serves {name}.")

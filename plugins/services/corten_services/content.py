@@ -1,0 +1,96 @@
+"""The service `Content`: blobs and ingests of the caller's namespace."""
+
+from collections.abc import AsyncIterator
+
+from corten.api.services.content.v1 import content_pb2 as pb
+from corten.contracts.content import ContentStore
+from corten.contracts.metadata import Metadata
+from corten.errors import InvalidArgument, OutOfRange
+from corten.pools import Pools
+from corten.wire.service import CallContext, cancellable
+from google.protobuf.empty_pb2 import Empty
+
+from .held import held
+from .translate.content import checked, info, info_message, status_message
+from .translate.values import named, present
+from .writing import opener
+
+CHUNK = 1 << 20
+"""Bytes in one message of a read."""
+
+
+class ContentService:
+    """A thin layer over the metadata store's view of the content store."""
+
+    def __init__(self, metadata: Metadata, pools: Pools) -> None:
+        self._metadata = metadata
+        self._pools = pools
+
+    @cancellable
+    async def info(self, request: pb.InfoRequest, call: CallContext) -> pb.InfoResponse:
+        store, digest = self._store(call), checked(request.digest)
+        return pb.InfoResponse(info=info_message(await self._pools.run("content", store.info, digest)))
+
+    async def update(self, request: pb.UpdateRequest, call: CallContext) -> pb.UpdateResponse:
+        present(request, "info")
+        store, wanted, mask = self._store(call), info(request.info), list(request.update_mask.paths)
+        return pb.UpdateResponse(info=info_message(await self._pools.run("content", store.update, wanted, mask)))
+
+    async def list(self, request: pb.ListContentRequest, call: CallContext) -> AsyncIterator[pb.ListContentResponse]:
+        store, filters = self._store(call), list(request.filters)
+        async for page in self._pools.iterate("content", lambda: store.walk(filters)):
+            yield pb.ListContentResponse(info=[info_message(each) for each in page])
+
+    async def delete(self, request: pb.DeleteContentRequest, call: CallContext) -> Empty:
+        await self._pools.run("content", self._store(call).delete, checked(request.digest))
+        return Empty()
+
+    async def read(self, request: pb.ReadContentRequest, call: CallContext) -> AsyncIterator[pb.ReadContentResponse]:
+        store, digest = self._store(call), checked(request.digest)
+        async with held(self._pools, "content", lambda: store.reader(digest)) as reader:
+            start, end = span(request, reader.resource.size)
+            for offset in range(start, end, CHUNK):
+                data = await reader.run(reader.resource.read_at, offset, min(CHUNK, end - offset))
+                yield pb.ReadContentResponse(offset=offset, data=data)
+
+    @cancellable
+    async def status(self, request: pb.StatusRequest, call: CallContext) -> pb.StatusResponse:
+        store, ref = self._store(call), named(request.ref, "ref")
+        return pb.StatusResponse(status=status_message(await self._pools.run("content", store.status, ref)))
+
+    @cancellable
+    async def list_statuses(self, request: pb.ListStatusesRequest, call: CallContext) -> pb.ListStatusesResponse:
+        store, filters = self._store(call), list(request.filters)
+        found = await self._pools.run("content", store.statuses, filters)
+        return pb.ListStatusesResponse(statuses=[status_message(each) for each in found])
+
+    async def write(
+        self, requests: AsyncIterator[pb.WriteContentRequest], call: CallContext
+    ) -> AsyncIterator[pb.WriteContentResponse]:
+        """A client that goes leaves its ingest, which can be resumed; the ref is free once the stream has ended."""
+        first = await anext(requests, None)
+        if first is None:
+            raise InvalidArgument("content write: the client sent no message; the first one must have a ref")
+        async with held(self._pools, "content", opener(self._store(call), first)) as session:
+            request: pb.WriteContentRequest | None = first
+            while request is not None:
+                yield await session.run(session.resource.answer, request)
+                request = None if request.action == pb.COMMIT else await anext(requests, None)
+
+    async def abort(self, request: pb.AbortRequest, call: CallContext) -> Empty:
+        await self._pools.run("content", self._store(call).abort, named(request.ref, "ref"))
+        return Empty()
+
+    def _store(self, call: CallContext) -> ContentStore:
+        return self._metadata.content(call.scope())
+
+
+def span(request: pb.ReadContentRequest, size: int) -> tuple[int, int]:
+    """From where to where to read a blob of `size` bytes; no size in the request, or too large a one, means the end.
+
+    Raises OutOfRange for an offset past the end.
+    """
+    start = max(request.offset, 0)
+    if start > size:
+        raise OutOfRange(f"content {request.digest}: cannot read at offset {start}: it has {size} bytes")
+    return start, min(size, start + request.size) if request.size > 0 else size

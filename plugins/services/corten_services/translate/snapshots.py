@@ -1,0 +1,30 @@
+"""Snapshots."""
+
+from collections.abc import Mapping
+
+from corten.api.services.snapshots.v1 import snapshots_pb2 as pb
+from corten.contracts.snapshots import Kind, SnapshotInfo
+
+from .values import timestamp
+
+KINDS: Mapping[Kind, pb.Kind] = {
+    Kind.VIEW: pb.VIEW,
+    Kind.ACTIVE: pb.ACTIVE,
+    Kind.COMMITTED: pb.COMMITTED,
+}
+
+
+def info(message: pb.Info) -> SnapshotInfo:
+    """What an update may say of a snapshot: its name and labels."""
+    return SnapshotInfo(name=message.name, labels=dict(message.labels))
+
+
+def info_message(value: SnapshotInfo) -> pb.Info:
+    return pb.Info(
+        name=value.name,
+        parent=value.parent,
+        kind=KINDS[value.kind],
+        created_at=timestamp(value.created_at),
+        updated_at=timestamp(value.updated_at),
+        labels=dict(value.labels),
+    )
