@@ -21,8 +21,8 @@ CLOSE_TIMEOUT = "io.corten.timeout.plugin.close"
 HOOK_TIMEOUT = "io.corten.timeout.hook"
 TIMEOUTS: Mapping[str, float] = {
     IMPORT_TIMEOUT: 10.0,
-    INIT_TIMEOUT: 30.0,
-    START_TIMEOUT: 30.0,
+    INIT_TIMEOUT: 10.0,
+    START_TIMEOUT: 10.0,
     CLOSE_TIMEOUT: 10.0,
     HOOK_TIMEOUT: 10.0,
 }

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 class Deadlines:
     """Seconds that each step of one plugin may take."""
 
-    init: float = 30.0
-    start: float = 30.0
+    init: float = 10.0
+    start: float = 10.0
     close: float = 10.0
 
 
@@ -180,7 +180,7 @@ class Lifecycle:
         done, _ = await asyncio.wait({task}, timeout=deadline)
         if not done:
             task.cancel()
-            raise DeadlineExceeded(f"{what}: did not end in {deadline:g} s")
+            raise DeadlineExceeded(f"{what}: did not end in {deadline:g} seconds")
         with _Blamed(what):
             if error := task.result():
                 raise error

@@ -70,7 +70,7 @@ class Abandonable(Generic[T]):
         with self._lock:
             self._abandoned = not self._ended.is_set()
         if self._abandoned:
-            raise DeadlineExceeded(f"{self.name}: did not end in {deadline:g} s{self._where()}")
+            raise DeadlineExceeded(f"{self.name}: did not end in {deadline:g} seconds{self._where()}")
         if isinstance(self._error, asyncio.CancelledError):  # would look as if whoever waits had been cancelled
             raise Unknown(f"{self.name}: raised CancelledError") from self._error
         if self._error is not None:
