@@ -26,9 +26,15 @@ ACCEPT = ", ".join((DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX, "*/*"
 
 def is_layer(media_type: str) -> bool:
     """Layers of images, foreign and encrypted ones included."""
-    return media_type.startswith((OCI_LAYER, DOCKER_LAYER)) or media_type.startswith(
-        ("application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.diff.tar")
-    )
+    return media_type.startswith(_LAYERS)
+
+
+_LAYERS = (
+    OCI_LAYER,
+    DOCKER_LAYER,
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+)
 
 
 def kind(media_type: str) -> str:

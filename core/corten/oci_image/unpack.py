@@ -24,6 +24,7 @@ from . import gc_labels
 
 SNAPSHOT_REF = "containerd.io/snapshot.ref"
 """On a snapshot in the making: the name it is to be committed under (remote snapshotters look at it)."""
+_INHERITED = "containerd.io/snapshot/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,18 @@ def extract_key(chain_id: str) -> str:
     return f"extract-{secrets.token_hex(6)} {chain_id}"
 
 
+def snapshot_labels(layer: Descriptor, chain_id: str) -> dict[str, str]:
+    """What a layer's snapshot is labelled with: its name, and what the image says for remote snapshotters."""
+    inherited = {key: value for key, value in layer.annotations.items() if key.startswith(_INHERITED)}
+    return {**inherited, SNAPSHOT_REF: chain_id}
+
+
 def plan(layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> tuple[UnpackStep, ...]:
     """The steps, base layer first. Raises InvalidArgument if the config has not a diff id for each layer."""
     if len(layers) != len(diff_ids):
         raise InvalidArgument(f"image: {len(layers)} layers, but its config has {len(diff_ids)} diff ids")
     chain = chain_ids(diff_ids)
     return tuple(
-        UnpackStep(layer, diff_id, parent, name, extract_key(name), {SNAPSHOT_REF: name})
+        UnpackStep(layer, diff_id, parent, name, extract_key(name), snapshot_labels(layer, name))
         for layer, diff_id, parent, name in zip(layers, diff_ids, ["", *chain], chain, strict=False)
     )

@@ -49,6 +49,10 @@ class BlobSink(Protocol):
     async def abort(self, ref: str) -> None:
         """Drop an ingest; harmless if there is none."""
 
+    async def labels(self, digest: str) -> Mapping[str, str]:
+        """The labels of a blob in this namespace. Raises NotFound."""
+        ...
+
     async def label(self, digest: str, labels: Mapping[str, str]) -> None:
         """Add or replace these labels of a blob. Raises NotFound."""
 
@@ -86,6 +90,10 @@ class StoreSink:
             await self._run(self._store.abort, ref)
         except NotFound:
             pass
+
+    async def labels(self, digest: str) -> Mapping[str, str]:
+        info: ContentInfo = await self._run(self._store.info, digest)
+        return info.labels
 
     async def label(self, digest: str, labels: Mapping[str, str]) -> None:
         paths = [f"labels.{key}" for key in labels]

@@ -1,0 +1,121 @@
+"""One blob from a registry into a sink, resumed where it broke off and begun anew if what was there was wrong."""
+
+import asyncio
+from collections.abc import Mapping
+
+from corten import labels as label_rules
+from corten.contracts.descriptor import Descriptor
+from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, Unavailable
+from corten.oci_image import gc_labels, media_types
+from corten.references import Reference
+
+from .client import RegistryClient
+from .progress import Progress, Show, State
+from .sink import BlobSink, BlobWriter
+
+MOVED_ON = 1 << 20
+"""Bytes after which a broken connection counts as the first one again."""
+HELD_PAUSE = 0.2
+"""Seconds between looks whether another writer, who has the ref, is done."""
+
+
+async def copy_blob(
+    registry: RegistryClient,
+    reference: Reference,
+    descriptor: Descriptor,
+    sink: BlobSink,
+    labels: Mapping[str, str],
+    show: Show,
+) -> None:
+    """Have the blob in the sink, with `labels` and the label of its source.
+
+    Raises DataLoss for bytes of another length or digest; the ingest is dropped then. On any other error it stays, to
+    be resumed.
+    """
+    wanted = {**labels, **gc_labels.of_source(reference.host, reference.path)}
+    while True:
+        writer = await open_writer(sink, descriptor)
+        if writer is None:
+            await add_labels(sink, descriptor.digest, labels, reference)
+            return show(_progress(descriptor, descriptor.size, State.EXISTS))
+        async with writer:
+            resumed = 0 < writer.offset <= descriptor.size
+            await _fill(registry, reference, descriptor, writer, show)
+            problem = await _commit(writer, descriptor, wanted)
+        if problem is None:
+            return show(_progress(descriptor, descriptor.size, State.DONE))
+        await sink.abort(media_types.ref_key(descriptor.media_type, descriptor.digest))
+        if not resumed:
+            raise DataLoss(
+                f"content {descriptor.digest} from {reference.host}: the bytes are others: {problem.message}"
+            )
+
+
+async def open_writer(sink: BlobSink, descriptor: Descriptor) -> BlobWriter | None:
+    """The writer, waiting while another has the ref; None when the blob is there."""
+    ref = media_types.ref_key(descriptor.media_type, descriptor.digest)
+    while True:
+        try:
+            return await sink.writer(ref, descriptor.size, descriptor.digest)
+        except AlreadyExists:
+            return None
+        except Unavailable:
+            await asyncio.sleep(HELD_PAUSE)
+
+
+async def add_labels(sink: BlobSink, digest: str, labels: Mapping[str, str], reference: Reference) -> None:
+    """Give a blob that is there what a new one would have got; labels that it has already are not written again."""
+    present = await sink.labels(digest)
+    wanted = {**labels, **gc_labels.of_source(reference.host, reference.path, present)}
+    if missing := {key: value for key, value in wanted.items() if present.get(key) != value}:
+        label_rules.validate(missing)
+        await sink.label(digest, missing)
+
+
+async def _fill(
+    registry: RegistryClient, reference: Reference, descriptor: Descriptor, writer: BlobWriter, show: Show
+) -> None:
+    """Write what is missing, over as many connections as it takes."""
+    if writer.offset > descriptor.size:
+        await writer.truncate()
+    pauses = registry.retry.pauses()
+    since = writer.offset
+    while writer.offset < descriptor.size:
+        try:
+            await _append(registry, reference, descriptor, writer, show)
+        except Unavailable:
+            if writer.offset - since >= MOVED_ON:
+                pauses, since = registry.retry.pauses(), writer.offset
+            if (pause := next(pauses, None)) is None:
+                raise
+            await asyncio.sleep(pause)
+
+
+async def _append(
+    registry: RegistryClient, reference: Reference, descriptor: Descriptor, writer: BlobWriter, show: Show
+) -> None:
+    offset = writer.offset
+    show(_progress(descriptor, offset, State.FETCHING))
+    async for chunk in registry.fetch(reference, descriptor, offset):
+        offset += len(chunk)
+        if offset > descriptor.size:
+            raise DataLoss(f"content {descriptor.digest}: the registry sends more than its {descriptor.size} bytes")
+        await writer.write(chunk)
+        show(_progress(descriptor, offset, State.FETCHING))
+    if offset < descriptor.size:
+        raise DataLoss(f"content {descriptor.digest}: the registry has {offset} bytes of its {descriptor.size}")
+
+
+async def _commit(writer: BlobWriter, descriptor: Descriptor, labels: Mapping[str, str]) -> FailedPrecondition | None:
+    """The error if the bytes are not those of the descriptor."""
+    try:
+        await writer.commit(descriptor.size, descriptor.digest, labels)
+    except AlreadyExists:
+        pass
+    except FailedPrecondition as error:
+        return error
+    return None
+
+
+def _progress(descriptor: Descriptor, offset: int, state: State) -> Progress:
+    return Progress(descriptor.digest, media_types.kind(descriptor.media_type), offset, descriptor.size, state)

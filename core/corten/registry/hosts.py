@@ -1,0 +1,31 @@
+"""Where a registry's API is: scheme and host by the host in a reference."""
+
+import ipaddress
+from urllib.request import getproxies_environment, proxy_bypass
+
+from yarl import URL
+
+_API_HOSTS = {"docker.io": "registry-1.docker.io"}
+
+
+def base_url(host: str, plain_http: bool | None = None) -> URL:
+    """The root of the API. `plain_http` None: http for hosts that are this machine, https for all others."""
+    plain = is_loopback(host) if plain_http is None else plain_http
+    return URL(f"{'http' if plain else 'https'}://{_API_HOSTS.get(host, host)}/v2/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host[:port]` is `localhost` or a loopback address."""
+    name = URL(f"http://{host}").host or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def proxy(url: URL) -> str | None:
+    """The proxy that the environment (HTTPS_PROXY, NO_PROXY, …) names for a URL; never one for this machine."""
+    host = url.host or ""
+    if is_loopback(f"[{host}]" if ":" in host else host) or proxy_bypass(host):
+        return None
+    return getproxies_environment().get(url.scheme)
