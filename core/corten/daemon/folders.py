@@ -22,6 +22,7 @@ LOCK = "cortend.lock"
 BOOT = "boot_id"
 ROOT_MODE, STATE_MODE = 0o700, 0o711
 
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _OWN = frozenset({MARKER, f"{MARKER}.new", LOCK, "lost+found"})
 _CONTAINERD = "io.containerd.metadata.v1.bolt/meta.db"
 
@@ -100,13 +101,13 @@ class Lock:
         """Raises FailedPrecondition, with name and pid of the holder, if another process has it."""
         self._path = path
         with mapped(f"{what}: cannot open its lock {path}"):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)  # close-on-exec by PEP 446
         if not _flock(self._fd):
             holder = _holder(self._fd)
             os.close(self._fd)
             raise FailedPrecondition(f"{what}: is used by {holder} (stop that daemon, or choose another)")
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps({"name": "cortend", "pid": os.getpid()}).encode() + b"\n", 0)
+        os.write(self._fd, json.dumps({"name": "cortend", "pid": os.getpid()}).encode() + b"\n")
 
     def __repr__(self) -> str:
         return f"Lock({self._path}, {'held' if self._fd >= 0 else 'released'})"
@@ -132,7 +133,7 @@ def _flock(fd: int) -> bool:
 
 def _holder(fd: int) -> str:
     try:
-        said = json.loads(os.pread(fd, 4096, 0))
+        said = json.loads(os.read(fd, 4096))
         return f"{said['name']}, pid {said['pid']}"
     except (ValueError, KeyError, TypeError):
         return "another process"
@@ -160,7 +161,7 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC if sys.platform != "win32" else os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

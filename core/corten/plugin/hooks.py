@@ -150,7 +150,9 @@ class HookRelay:
         try:
             return await self._call(implementation, arguments)
         except TimeoutError as error:
-            raise FailedPrecondition(f"plugin {plugin}: hook {hook} did not end in {self._deadline:g} seconds") from error
+            raise FailedPrecondition(
+                f"plugin {plugin}: hook {hook} did not end in {self._deadline:g} seconds"
+            ) from error
         except CortenError as error:
             raise type(error)(f"plugin {plugin}: hook {hook}: {error.message}") from error
         except Exception as error:
@@ -165,7 +167,9 @@ class HookRelay:
         try:
             await self._call(implementation, arguments)
         except TimeoutError:
-            log.warning("plugin %s: hook %s did not end in %g seconds; going on without it", plugin, hook, self._deadline)
+            log.warning(
+                "plugin %s: hook %s did not end in %g seconds; going on without it", plugin, hook, self._deadline
+            )
         except Exception:
             log.warning("plugin %s: hook %s failed; going on without it", plugin, hook, exc_info=True)
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import TracebackType
 
 from corten.errors import CortenError, DeadlineExceeded, FailedPrecondition, Unknown
 from corten.tracing import span
@@ -229,5 +230,16 @@ def _record(found: Found) -> PluginRecord:
 
 
 def _log_failure(record: PluginRecord) -> None:
+    """The sentence; and for an error that is not one of ours, the part of the traceback that is the plugin's."""
     cause = record.error.__cause__ if record.error else None
-    log.warning("%s", record.reason, exc_info=cause if cause is not None else None)
+    if cause is None or (isinstance(cause, CortenError) and not log.isEnabledFor(logging.DEBUG)):
+        return log.warning("%s", record.reason)
+    log.warning("%s", record.reason, exc_info=cause.with_traceback(_beyond_kernel(cause.__traceback__)))
+
+
+def _beyond_kernel(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of this package, through which every plugin is called."""
+    kernel = str(__package__)
+    while traceback and traceback.tb_next and traceback.tb_frame.f_globals.get("__package__") == kernel:
+        traceback = traceback.tb_next
+    return traceback

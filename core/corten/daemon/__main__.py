@@ -1,0 +1,5 @@
+"""`python -m corten.daemon` is `cortend`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,111 @@
+"""From a command line to everything the daemon needs to start: files read, plugins found, configuration checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corten.config.document import Document, KeyPath, Origin, refuse
+from corten.config.files import read_all
+from corten.config.load import Config, load
+from corten.config.migrate import GRPC, migrate
+from corten.config.settings import IMPORT_TIMEOUT, TIMEOUTS
+from corten.config.typed import fill
+from corten.errors import InvalidArgument
+from corten.plugin.graph import Choices
+from corten.plugin.loader import discover
+from corten.plugin.model import Registration
+from corten.plugin.record import Found
+
+log = logging.getLogger(__name__)
+
+FLAG = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What containerd's flags can say; None where one was not given."""
+
+    config: str | None = None
+    address: str | None = None
+    root: str | None = None
+    state: str | None = None
+    log_level: str | None = None
+    log_format: str | None = None
+
+    def overrides(self) -> Mapping[KeyPath, tuple[object, Origin]]:
+        """The settings that flags put over those of the files."""
+        given: dict[KeyPath, tuple[str | None, str]] = {
+            ("plugins", GRPC, "address"): (self.address, "--address"),
+            ("root",): (self.root, "--root"),
+            ("state",): (self.state, "--state"),
+            ("debug", "level"): (self.log_level, "--log-level"),
+            ("debug", "format"): (self.log_format, "--log-format"),
+        }
+        return {path: (value, Origin(f"{FLAG}, {flag}")) for path, (value, flag) in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a start begins with."""
+
+    config: Config
+    found: Sequence[Found]
+
+    @property
+    def choices(self) -> Choices:
+        """The ids that the configuration chose for requirements with a key."""
+        return choices([each.registration for each in self.found], self.config.plugins)
+
+
+def read(flags: Flags) -> Boot:
+    """Read the files and find the plugins; problems are in the result. Raises CortenError for unreadable files."""
+    documents = read_all(flags.config)
+    found = discover(_import_deadline(documents))
+    incomplete = any(each.error for each in found)
+    config = load(documents, [each.registration for each in found], flags.overrides(), incomplete=incomplete)
+    return Boot(config, found)
+
+
+def prepare(flags: Flags) -> Boot:
+    """As `read`. Raises InvalidArgument if the configuration has errors; logs its warnings."""
+    boot = read(flags)
+    refuse(boot.config.problems)
+    for problem in boot.config.problems:
+        log.warning("configuration: %s", problem)
+    check_address(boot.config.grpc_address)
+    check_address(boot.config.ttrpc_address)
+    return boot
+
+
+def check_address(address: str) -> None:
+    """Raise InvalidArgument for what cannot be the place of a socket, before anything is written."""
+    from corten.wire.address import parse
+
+    if not parse(address).path:
+        raise InvalidArgument(f"address {address}: must be the path of a socket")
+
+
+def choices(registrations: Sequence[Registration], configs: Mapping[str, object]) -> Choices:
+    """`(URI, field) -> id` for every requirement with a key that the configuration has a value for."""
+    return {
+        (registration.uri, need.key): chosen
+        for registration in registrations
+        for need in registration.requires
+        if need.key and isinstance(chosen := getattr(configs.get(registration.uri), need.key, None), str) and chosen
+    }
+
+
+def _import_deadline(documents: Sequence[Document]) -> float:
+    """The one setting that is needed before the plugins, and so their models, are known."""
+    seconds = TIMEOUTS[IMPORT_TIMEOUT]
+    for document in documents:
+        value = migrate(document).data.get("timeouts")
+        if isinstance(value, Mapping) and IMPORT_TIMEOUT in value:
+            from corten.config.settings import Settings
+
+            seconds = fill(Settings, {"timeouts": {IMPORT_TIMEOUT: value[IMPORT_TIMEOUT]}})[0].timeouts.get(
+                IMPORT_TIMEOUT, seconds
+            )
+    return seconds
