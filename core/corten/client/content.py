@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentInfo, IngestStatus
@@ -68,12 +68,18 @@ class Content:
     @asynccontextmanager
     async def writer(self, ref: str, *, total: int = 0, expected: str = "") -> AsyncIterator["BlobWriter"]:
         """Open or resume the ingest of `ref`. Raises as `ContentStore.writer`."""
+        async with await self.open_writer(ref, total=total, expected=expected) as writer:
+            yield writer
+
+    async def open_writer(self, ref: str, *, total: int = 0, expected: str = "") -> "BlobWriter":
+        """As `writer`, for a caller that closes it."""
         writer = BlobWriter(self._calls, ref, total, expected)
         try:
             await writer.open()
-            yield writer
-        finally:
+        except BaseException:
             await writer.close()
+            raise
+        return writer
 
     async def put(self, ref: str, data: bytes, target: Descriptor, labels: Mapping[str, str] | None = None) -> None:
         """Store a small blob whole; one that is there already only gets its labels."""
@@ -102,7 +108,14 @@ class BlobWriter:
     def __repr__(self) -> str:
         return f"BlobWriter({self._ref!r}, offset={self.offset})"
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.shield(self.close())
+
     async def open(self) -> None:
+        """Ask for the ref; `offset` is then where to go on."""
         request = pb.WriteContentRequest(action=pb.STAT, ref=self._ref, total=self._total, expected=self._expected)
         self.offset = (await self._ask(request)).offset
 
@@ -124,13 +137,13 @@ class BlobWriter:
         answer = await self._ask(pb.WriteContentRequest(action=pb.WRITE, ref=self._ref, offset=0, data=b""))
         self.offset = answer.offset
 
-    async def commit(self, size: int = 0, expected: str = "", labels: Mapping[str, str] | None = None) -> str:
+    async def commit(self, size: int = 0, digest: str = "", labels: Mapping[str, str] | None = None) -> str:
         """Make the blob durable and visible; returns its digest. Raises as `ContentWriter.commit`."""
         request = pb.WriteContentRequest(
             action=pb.COMMIT,
             ref=self._ref,
             total=size,
-            expected=expected,
+            expected=digest,
             offset=self.offset,
             labels=dict(labels or {}),
         )

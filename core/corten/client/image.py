@@ -1,11 +1,12 @@
 """What an image name leads to: its manifest for this platform and its config, read from the daemon's content."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from corten import platforms
+from corten import platforms, references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
-from corten.errors import FailedPrecondition, NotFound
+from corten.errors import FailedPrecondition, InvalidArgument, NotFound
 from corten.oci import image_defaults
 from corten.oci.image_defaults import ImageDefaults
 from corten.oci_image import documents, media_types, unpack
@@ -74,3 +75,19 @@ async def _read(client: Client, name: str, blob: Descriptor) -> bytes:
         return await client.content.read_all(blob.digest, documents.MAX_SIZE)
     except NotFound as error:
         raise NotFound(f"image {name!r}: {blob.digest} is not in the content store (pull the image again)") from error
+
+
+async def find(client: Client, name: str) -> Image:
+    """The image as a person names it: exactly so, or by the full form of the reference (`busybox` …).
+
+    Raises NotFound under the full form.
+    """
+    with suppress(NotFound):
+        return await client.images.get(name)
+    try:
+        return await client.images.get(references.normalised(name))
+    except InvalidArgument as error:
+        raise NotFound(f"image {name!r}: there is no such image in namespace {client.namespace!r}") from error
+    except NotFound as error:
+        full = references.normalised(name)
+        raise NotFound(f"image {full!r}: there is no such image in namespace {client.namespace!r}") from error

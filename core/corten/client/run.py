@@ -17,7 +17,7 @@ from corten.oci.options import SpecOptions, User
 from . import fifos
 from .attachment import Streams
 from .client import Client
-from .image import Resolved, resolve
+from .image import Resolved, find, resolve
 from .process import Process, opened
 from .progress import Progress, ignored
 from .unpack import is_unpacked, unpack
@@ -48,7 +48,7 @@ async def create(client: Client, options: RunOptions, progress: Progress = ignor
     Unpacks the image first if need be. Raises NotFound for image, snapshotter, user, AlreadyExists for the id,
     InvalidArgument for the options.
     """
-    image = await resolve(client, await client.images.get(options.image))
+    image = await resolve(client, await find(client, options.image))
     async with client.leased() as leased:
         if not await is_unpacked(leased, image, options.snapshotter):
             await unpack(leased, image, options.snapshotter, progress)
@@ -137,7 +137,7 @@ def _record(namespace: str, options: RunOptions, image: Resolved, user: User) ->
     return Container(
         id=options.id,
         labels={**_image_labels(image.defaults), **options.labels},
-        image=options.image,
+        image=image.name,
         runtime=options.runtime,
         spec=AnyValue(spec.SPEC_TYPE, json.dumps(document).encode()),
         snapshotter=options.snapshotter,

@@ -1,0 +1,36 @@
+"""Every subcommand with the module that has it and the sentence that `corten --help` shows for it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """`target` is `module:attribute` below `corten.cli.commands`."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "run": Entry("run:run", "Make a container of an image and run it."),
+    "exec": Entry("exec:exec_", "Run a further process in a running container."),
+    "attach": Entry("attach:attach", "Connect the terminal to a running container."),
+    "ps": Entry("ps:ps", "List containers."),
+    "start": Entry("start:start", "Start a container that does not run."),
+    "stop": Entry("stop:stop", "Ask containers to end, and kill those that do not."),
+    "kill": Entry("kill:kill", "Send a signal to containers."),
+    "wait": Entry("wait:wait", "Wait until containers end, and print their exit codes."),
+    "rm": Entry("rm:rm", "Remove containers."),
+    "pull": Entry("pull:pull", "Fetch an image from a registry and unpack it."),
+    "import": Entry("importing:import_", "Take in the images of an archive (OCI layout or docker save)."),
+    "images": Entry("images:ls", "List images."),
+    "image": Entry("images:image", "List, tag and remove images."),
+    "content": Entry("content:content", "Look at and remove blobs."),
+    "snapshots": Entry("snapshots:snapshots", "Look at and remove snapshots."),
+    "leases": Entry("leases:leases", "Make, list and remove leases."),
+    "namespaces": Entry("namespaces:namespaces", "Make, list, label and remove namespaces."),
+    "events": Entry("events:events", "Print what happens in the daemon, as it happens."),
+    "plugins": Entry("plugins:plugins", "Show the daemon's plugins: their state, order and reasons."),
+    "version": Entry("version:version", "Show the versions of this command and of the daemon."),
+    "info": Entry("info:info", "Show what the daemon is and has."),
+}

@@ -1,0 +1,1 @@
+"""One module for each subcommand or group of subcommands."""

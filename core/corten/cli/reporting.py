@@ -1,0 +1,38 @@
+"""Errors as a person reads them: one or two lines on standard error that say what to do."""
+
+import sys
+import traceback
+
+import click
+
+from corten.errors import CortenError
+
+from . import exits
+
+
+def report(error: BaseException, code: int | None = None) -> int:
+    """Print it; returns the exit code. With `--debug` the traceback comes first."""
+    context = click.get_current_context(silent=True)
+    if "--debug" in sys.argv or (context is not None and getattr(context.obj, "debug", False)):
+        traceback.print_exception(error)
+    if not isinstance(error, CortenError):
+        say(f"{type(error).__name__}: {error} (this is a bug in corten: run again with --debug for its place)")
+        return exits.FAILED if code is None else code
+    say(error.message)
+    return exits.of(error) if code is None else code
+
+
+def say(message: str) -> None:
+    """A line for the person, on standard error."""
+    click.echo(f"corten: {message.strip()}", err=True)
+
+
+def each(names: tuple[str, ...], failures: dict[str, CortenError]) -> int:
+    """The outcome of a command on several objects, the failed ones with their reason; returns the exit code."""
+    code = 0
+    for name in names:
+        if name in failures:
+            code = report(failures[name])
+        else:
+            click.echo(name)
+    return code
