@@ -160,7 +160,7 @@ async def abandon(attempt: Attempt, step: int, timeout: float = 30.0) -> Outcome
     def leave() -> None:
         outcome.left = True
         call.leave()
-        if stops_at_once(method):
+        if method.stops_at_once:
             task.cancel()
 
     task = asyncio.ensure_future(_Stepped(_drive(method, attempt.request, call, outcome), step, leave))
@@ -170,11 +170,6 @@ async def abandon(attempt: Attempt, step: int, timeout: float = 30.0) -> Outcome
         raise AssertionError(f"{method.path} left at step {step}: still running after {timeout:g} s")
     outcome.error = asyncio.CancelledError() if task.cancelled() else task.exception()
     return outcome
-
-
-def stops_at_once(method: Method) -> bool:
-    """Whether the servers cancel this method when its client goes away."""
-    return method.cancellable or (method.server_streaming and not method.client_streaming)
 
 
 async def _drive(method: Method, request: Message | Iterable[Message], call: FakeCall, outcome: Outcome) -> None:

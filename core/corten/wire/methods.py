@@ -31,6 +31,11 @@ class Method:
     attributes: Mapping[str, str]
     """What a trace says of it."""
 
+    @property
+    def stops_at_once(self) -> bool:
+        """Whether a call is cancelled where it waits when its client goes away (`corten.wire.running`)."""
+        return self.cancellable or (self.server_streaming and not self.client_streaming)
+
     def parse(self, data: bytes) -> Message:
         """The request in `data`. Raises InvalidArgument when it is not one."""
         try:

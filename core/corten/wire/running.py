@@ -19,7 +19,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from corten.errors import Cancelled, Unavailable
+from corten.errors import Cancelled, Unavailable, Unknown
 from corten.supervisor import Supervisor
 
 from .methods import Method
@@ -37,34 +37,48 @@ class Running:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
-    async def unary(self, method: Method, request: bytes, call: CallContext) -> Message:
+    async def unary(self, method: Method, request: bytes, call: CallContext) -> Any:
         """Answer one request. Raises what the method raises."""
-        return await self._one(method, method.run(method.parse(request), call))
+        return await self._run(method, method.run(method.parse(request), call))
 
-    async def client_stream(self, method: Method, read: Read, call: CallContext) -> Message:
+    async def client_stream(self, method: Method, read: Read, call: CallContext) -> Any:
         """Answer many requests with one reply."""
-        return await self._one(method, method.run(requests(method, read, call), call))
+        return await self._run(method, method.run(requests(method, read, call), call))
 
     async def server_stream(self, method: Method, request: bytes, call: CallContext, write: Write) -> None:
         """Answer one request with many replies."""
-        await pump(method.run(method.parse(request), call), call, write)
+        await contained(method, pump(method.run(method.parse(request), call), call, write))
 
     async def bidi(self, method: Method, read: Read, call: CallContext, write: Write) -> None:
         """Replies and requests in any order."""
         work = pump(method.run(requests(method, read, call), call), call, write)
-        await (work if method.cancellable else self._operation(method, work))
+        await self._run(method, work)
 
-    async def _one(self, method: Method, work: Coroutine[Any, Any, Message]) -> Message:
+    async def _run(self, method: Method, work: Coroutine[Any, Any, Any]) -> Any:
+        work = contained(method, work)
         return await (work if method.cancellable else self._operation(method, work))
 
     async def _operation(self, method: Method, work: Any) -> Any:
         try:
             return await self._supervisor.operation(method.path, work)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task and task.cancelling():
+            if interrupted():
                 raise
             raise Unavailable(f"{method.path}: the daemon stopped before this call ended") from None
+
+
+def interrupted() -> bool:
+    """Whether the CancelledError at hand was meant for this task, and did not come up out of what it awaited."""
+    task = asyncio.current_task()
+    return bool(task and task.cancelling())
+
+
+async def contained(method: Method, work: Awaitable[Any]) -> Any:
+    """Await `work`; a service that calls `sys.exit` ends its call, not the daemon."""
+    try:
+        return await work
+    except SystemExit as error:
+        raise Unknown(f"{method.path}: the service raised SystemExit: {error}") from error
 
 
 async def requests(method: Method, read: Read, call: CallContext) -> AsyncIterator[Message]:

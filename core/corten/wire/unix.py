@@ -42,7 +42,7 @@ class PlacedSocket:
     """
 
     def __init__(self, path: str, owner: Owner | None = None) -> None:
-        self.path = socket_path(path)
+        self.path = socket_path(path.removeprefix("unix://"))
         self._owner = owner or Owner()
         folder, name = os.path.split(self.path)
         self._private = Path(folder, f".{name}.new")

@@ -15,7 +15,7 @@ from corten.tracing import span
 from ..catalogue import Catalogue
 from ..limits import Limits
 from ..methods import Method
-from ..running import Running
+from ..running import Running, interrupted
 from ..status import status_of
 from .call import GrpcCall
 
@@ -75,7 +75,6 @@ class _Served:
         self._limits = limits
         self._admission = admission
         self._interruptible = interruptible
-        self._interrupts = method.cancellable or (method.server_streaming and not method.client_streaming)
 
     def handler(self) -> Any:
         """What grpc calls for this method."""
@@ -117,7 +116,7 @@ class _Served:
             self._interruptible.pop(task, None)  # type: ignore[arg-type]
 
     def _enter(self, call: GrpcCall) -> asyncio.Task[Any] | None:
-        if not self._interrupts:
+        if not self._method.stops_at_once:
             return None
         task = asyncio.current_task()
         if task:
@@ -125,7 +124,7 @@ class _Served:
         return task
 
     async def _write(self, context: Any, message: Message) -> None:
-        stall = self._limits.stream_stall_seconds
+        stall = self._limits.stream_stall
         try:
             async with asyncio.timeout(stall or None):
                 await context.write(self._bytes(message))
@@ -138,10 +137,10 @@ class _Served:
         if not isinstance(message, Message):
             raise Unknown(f"{self._method.path}: the service answered with {type(message).__name__}, not a message")
         data = message.SerializeToString()
-        if len(data) > self._limits.max_send_message_size:
+        if len(data) > self._limits.sends:
             raise ResourceExhausted(
-                f"{self._method.path}: the reply has {len(data)} bytes, this server sends "
-                f"{self._limits.max_send_message_size} (ask for less with filters, or use the streaming method)"
+                f"{self._method.path}: the reply has {len(data)} bytes, this server sends at most "
+                f"{self._limits.sends} (ask for less with filters, or use the streaming method)"
             )
         return data
 
@@ -153,11 +152,19 @@ async def _read(context: Any) -> bytes | None:
 
 async def fail(error: BaseException, call: GrpcCall, context: Any) -> NoReturn:
     """End the call with the status of `error`; a call whose client is gone, or that was cancelled, just ends."""
-    if isinstance(error, asyncio.CancelledError) and call.stopping:
-        error = Unavailable(f"{call.method}: the daemon stops")
+    if isinstance(error, asyncio.CancelledError):
+        error = _cancelled(error, call)
     if call.client_gone or not isinstance(error, Exception):
         call.client_gone = True
         raise error
     status = status_of(error, call.method)
     await context.abort(CODES[status.code], status.text)
     raise error
+
+
+def _cancelled(error: asyncio.CancelledError, call: GrpcCall) -> BaseException:
+    if call.stopping:
+        return Unavailable(f"{call.method}: the daemon stops")
+    if not interrupted():
+        return Unknown(f"{call.method}: the service was cancelled by itself")
+    return error

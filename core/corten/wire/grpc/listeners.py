@@ -1,4 +1,4 @@
-"""Where a gRPC server listens: a unix socket placed safely, or a TCP port with certificates.
+"""Where a gRPC server listens: the steps of any listener, and a TCP port with certificates.
 
 A listener is bound before the server starts and opened after, so that whoever sees the socket gets an answer.
 """
@@ -12,7 +12,6 @@ import grpc
 from corten.errors import FailedPrecondition, InvalidArgument, PermissionDenied, mapped
 
 from ..address import Address
-from ..unix import Owner, PlacedSocket
 
 
 class Listener(Protocol):
@@ -32,32 +31,6 @@ class Listener(Protocol):
 
     def release(self) -> None:
         """Give back what is held; the server has stopped."""
-
-
-class UnixListener:
-    """A socket on the file system."""
-
-    def __init__(self, path: str, owner: Owner) -> None:
-        self._socket = PlacedSocket(path, owner)
-
-    def __str__(self) -> str:
-        return self._socket.path
-
-    def bind(self, server: Any) -> None:
-        self._socket.prepare()
-        _bound(server.add_insecure_port, f"unix:{self._socket.bind_path}", what=f"socket {self._socket.path}")
-
-    def open(self) -> None:
-        self._socket.publish()
-
-    def close(self) -> None:
-        self._socket.unlink()
-
-    def admit(self, context: Any) -> None:
-        """The mode of the socket has decided."""
-
-    def release(self) -> None:
-        self._socket.remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +68,9 @@ class TcpListener:
     def bind(self, server: Any) -> None:
         what = f"address {self._address}"
         if self._tls is None:
-            self.port = _bound(server.add_insecure_port, self._address.endpoint, what=what)
+            self.port = bound(server.add_insecure_port, self._address.endpoint, what=what)
         else:
-            self.port = _bound(server.add_secure_port, self._address.endpoint, self._tls.credentials(), what=what)
+            self.port = bound(server.add_secure_port, self._address.endpoint, self._tls.credentials(), what=what)
 
     def open(self) -> None:
         """Nothing to do: the port answers since the server started."""
@@ -118,7 +91,8 @@ class TcpListener:
         """Nothing is held."""
 
 
-def _bound(add: Any, *arguments: Any, what: str) -> int:
+def bound(add: Any, *arguments: Any, what: str) -> int:
+    """Add a port to a server of grpc.aio. Raises FailedPrecondition when it cannot listen there."""
     try:
         port = int(add(*arguments))
     except RuntimeError as error:

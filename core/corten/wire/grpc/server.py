@@ -54,7 +54,7 @@ class GrpcServer:
         if server is None:
             return
         self.listener.close()
-        stopped = asyncio.ensure_future(server.stop(self._limits.stop_grace_seconds))
+        stopped = asyncio.ensure_future(server.stop(self._limits.stop_grace))
         await asyncio.sleep(0)
         self._handlers.interrupt()
         await stopped
@@ -63,7 +63,7 @@ class GrpcServer:
 
 def _options(limits: Limits) -> list[tuple[str, Any]]:
     return [
-        ("grpc.max_receive_message_length", limits.max_recv_message_size),
+        ("grpc.max_receive_message_length", limits.receives),
         # The size of replies is checked in the handler, which can say what to do about it.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", limits.max_concurrent_streams),

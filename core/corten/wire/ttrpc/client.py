@@ -101,26 +101,30 @@ class TtrpcClient:
         metadata: Mapping[str, str] | None = None,
     ) -> AsyncIterator[M]:
         """One request, many replies."""
-        stream, frames = self._next(), asyncio.Queue[Frame | CortenError]()
+        stream, frames, streamed = self._next(), asyncio.Queue[Frame | CortenError](), False
         self._waiting[stream] = frames
         try:
             self._send(stream, _request(service, method, request, timeout, metadata or {}), REMOTE_CLOSED)
             while (frame := await frames.get()) and isinstance(frame, Frame) and frame.kind == DATA:
                 if not frame.flags & NO_DATA:
+                    streamed = True
                     yield response_type.FromString(frame.data)
                 if frame.flags & REMOTE_CLOSED:
                     return
             if isinstance(frame, CortenError):
                 raise frame
-            yield _reply(frame.data, response_type, f"{service}/{method}")
+            reply = _reply(frame.data, response_type, f"{service}/{method}")
+            if not streamed:  # after data it only says that the stream is over
+                yield reply
         finally:
             self._waiting.pop(stream, None)
 
     async def _answer(self, request: Request, timeout: float | None) -> Frame:
         stream, answer = self._next(), asyncio.get_running_loop().create_future()
         self._calls[stream] = answer
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 self._send(stream, request, 0)
                 await self.connection.drain()
                 frame: Frame = await answer

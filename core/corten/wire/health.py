@@ -1,0 +1,68 @@
+"""The gRPC health service: whether the daemon, or one of its services, takes calls.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md. The daemon itself has the empty name. Plugins
+do not change once the servers run, so a watcher is told once and then waits for the end of the daemon.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+
+from corten.errors import NotFound
+from corten.plugin.model import PluginView, State
+
+from .service import CallContext, Service, cancellable
+
+_Response: Any = health_pb2.HealthCheckResponse
+DESCRIPTOR = health_pb2.DESCRIPTOR.services_by_name["Health"]
+
+
+class Health:
+    """Is also its own `ServiceProvider`."""
+
+    def __init__(self, plugins: Mapping[str, PluginView]) -> None:
+        self._plugins = plugins
+
+    def __repr__(self) -> str:
+        return f"Health({len(self._plugins)} plugins)"
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The one service."""
+        return (Service(DESCRIPTOR, self),)
+
+    @cancellable
+    async def check(
+        self, request: "health_pb2.HealthCheckRequest", call: CallContext
+    ) -> "health_pb2.HealthCheckResponse":
+        """Raises NotFound for a service that nobody offers."""
+        status = self.status(request.service)
+        if status == _Response.SERVICE_UNKNOWN:
+            raise NotFound(f"service {request.service}: no plugin offers it")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def watch(
+        self, request: "health_pb2.HealthCheckRequest", call: CallContext
+    ) -> AsyncIterator["health_pb2.HealthCheckResponse"]:
+        """The status now, then silence until the client or the daemon goes."""
+        yield _Response(status=self.status(request.service))
+        await asyncio.Event().wait()
+
+    def status(self, service: str) -> int:
+        """SERVING, NOT_SERVING or SERVICE_UNKNOWN."""
+        states = [view.state for view in self._plugins.values() if service in _offered(view)]
+        if not service or State.OK in states:
+            return int(_Response.SERVING)
+        return int(_Response.NOT_SERVING if states else _Response.SERVICE_UNKNOWN)
+
+
+def _offered(view: PluginView) -> set[str]:
+    services = getattr(view.instance, "services", ())
+    named = {service.name for service in services if isinstance(service, Service)} if _iterable(services) else set()
+    return named | set(view.registration.serves)
+
+
+def _iterable(value: object) -> bool:
+    return isinstance(value, tuple | list)
