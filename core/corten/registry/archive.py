@@ -1,0 +1,128 @@
+"""Import of images from tar archives: OCI image layouts, and what `docker save` writes; plain, gzip or zstd.
+
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md,
+https://github.com/moby/docker-image-spec/blob/main/spec.md#combined-image-json--filesystem-changeset-format
+The archive is read once, front to back, and may come from a pipe; blobs go straight into the sink.
+"""
+
+import asyncio
+import posixpath
+import secrets
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from corten import digests
+from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
+from corten.oci_image import documents
+from corten.oci_image.model import ImportedImage
+
+from . import docker_archive, oci_layout
+from .contents import Contents, Stored, clean
+from .progress import Progress, Show, State, ignore
+from .sink import BlobSink, Run
+from .tarstream import Member, Readable, TarStream
+
+_DOCUMENTS = ("index.json", "manifest.json", "oci-layout")
+_HEAD = 4
+
+
+async def import_archive(
+    file: Readable, sink: BlobSink, *, name: str = "", progress: Show = ignore, run: Run = asyncio.to_thread
+) -> list[ImportedImage]:
+    """Have the images of the archive in the sink, labelled for gc; the caller holds a lease and makes the records.
+
+    `file` is an open binary file or pipe, read through `run`. `name` is for an archive that has one image without a
+    name, or only with a tag. Raises InvalidArgument for what is malformed, cut off or incomplete, ResourceExhausted
+    for a document that is too large, DataLoss for a blob that is not what its name says.
+    """
+    contents = await _store_all(file, sink, progress, run)
+    if "index.json" in contents.documents:
+        return await oci_layout.images(contents, sink, name)
+    if "manifest.json" in contents.documents:
+        return await docker_archive.images(contents, sink, name)
+    raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
+
+
+async def _store_all(file: Readable, sink: BlobSink, show: Show, run: Run) -> Contents:
+    tar: TarStream = await run(TarStream, file)
+    found: dict[str, bytes] = {}
+    blobs: dict[str, Stored] = {}
+    links: dict[str, str] = {}
+    member: Member | None
+    while (member := await run(tar.next)) is not None:
+        name = clean(member.name)
+        if member.target is not None:
+            links[name] = clean(posixpath.join(posixpath.dirname(name), member.target))
+        elif name in _DOCUMENTS:
+            found[name] = await _document(tar, member, run)
+        elif posixpath.basename(name) not in ("VERSION", "json"):
+            blobs[name] = await _Copy(tar, member, sink, show, run).store(_expected(name))
+    return Contents(found, blobs, links)
+
+
+async def _document(tar: TarStream, member: Member, run: Run) -> bytes:
+    if member.size > documents.MAX_SIZE:
+        raise ResourceExhausted(f"archive: {member.name!r} is larger than the {documents.MAX_SIZE} bytes allowed")
+    parts = []
+    while data := await run(tar.read):
+        parts.append(data)
+    return b"".join(parts)
+
+
+@dataclass(slots=True)
+class _Copy:
+    """One member on its way into the sink."""
+
+    tar: TarStream
+    member: Member
+    sink: BlobSink
+    show: Show
+    run: Run
+
+    async def store(self, expected: str) -> Stored:
+        """With `expected` empty the digest is found out."""
+        ref = f"import-{expected or secrets.token_hex(8)}"
+        try:
+            writer = await self.sink.writer(ref, self.member.size, expected)
+        except AlreadyExists:
+            head = await self.run(self.tar.read)
+            self._tell(expected, self.member.size, State.EXISTS)
+            return Stored(expected, self.member.size, head[:_HEAD])
+        head, state = b"", digests.hasher("sha256")
+        async with writer:
+            await writer.truncate()
+            while data := await self.run(self.tar.read):
+                head = (head + data[:_HEAD])[:_HEAD]
+                if not expected:
+                    state.update(data)
+                await writer.write(data)
+                self._tell(expected or self.member.name, writer.offset, State.FETCHING)
+            digest = expected or f"sha256:{state.hexdigest()}"
+            problem = await self._commit(writer.commit(self.member.size, digest, {}))
+        if problem is not None:
+            await self.sink.abort(ref)
+            raise DataLoss(f"archive: member {self.member.name[:300]!r} is not what its name says: {problem.message}")
+        self._tell(digest, self.member.size, State.DONE)
+        return Stored(digest, self.member.size, head)
+
+    async def _commit(self, commit: Awaitable[str]) -> CortenError | None:
+        try:
+            await commit
+        except AlreadyExists:
+            pass
+        except FailedPrecondition as error:
+            return error
+        return None
+
+    def _tell(self, digest: str, offset: int, state: State) -> None:
+        self.show(Progress(digest, "blob", offset, self.member.size, state))
+
+
+def _expected(name: str) -> str:
+    """The digest that a blob's name in an OCI layout says; empty for other names."""
+    match name.split("/"):
+        case ["blobs", algorithm, encoded]:
+            digest = f"{algorithm}:{encoded}"
+            digests.parse(digest)
+            return digest
+    return ""
