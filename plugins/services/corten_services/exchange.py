@@ -62,12 +62,18 @@ class ExchangePlugin(EventExchange):
         super().__init__(subscriber_bound)
         self._hooks = hooks
         self._supervisor = supervisor
+        self._first: Subscription | None = None
 
     async def start(self) -> None:
+        self._first = self._of_tasks()
         self._supervisor.job("task events to hooks", self._tell_hooks)
 
     async def _tell_hooks(self) -> None:
-        async with aclosing(self.subscribe(["topic~=|^/tasks/|"])) as events:
+        events, self._first = self._first or self._of_tasks(), None
+        async with aclosing(events):
             async for envelope in events:
                 if self._hooks.has("task_event"):
                     await self._hooks.task_event(envelope)
+
+    def _of_tasks(self) -> Subscription:
+        return self.subscribe(["topic~=|^/tasks/|"])

@@ -9,6 +9,7 @@ from corten.api.types.platform_pb2 import Platform
 from corten.errors import Unavailable, code_of
 from corten.filters import Lookup
 from corten.plugin.model import PluginView, State
+from corten.plugin.record import describe
 from google.protobuf.any_pb2 import Any
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
@@ -50,7 +51,7 @@ def reason(plugin: PluginView) -> str:
         case State.DISABLED:
             return f"{SKIPPED}: it is disabled in the configuration"
         case State.ERROR:
-            return str(plugin.error) or type(plugin.error).__name__
+            return describe(plugin.error) if plugin.error else "it failed"
     return ""
 
 
