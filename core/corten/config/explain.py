@@ -34,11 +34,10 @@ def locate(tree: Mapping[str, Any], key: str) -> KeyPath:
     section: Any = tree
     while parts:
         name = _longest(section, parts)
-        if name is None and not path and isinstance(tree.get("plugins"), Mapping):
+        if name is None and not path and (name := _longest(tree.get("plugins"), parts)):
             section, path = tree["plugins"], ["plugins"]  # a plugin's URI by itself
-            name = _longest(section, parts)
         if name is None:
-            known = section.keys() if isinstance(section, Mapping) else ()
+            known = [*section, *(() if path else tree.get("plugins", ()))] if isinstance(section, Mapping) else ()
             raise NotFound(f"configuration: there is no key {key}{nearest('.'.join(parts), known)}")
         parts = parts[_count(name, parts) :]
         path.append(name)

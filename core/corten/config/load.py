@@ -99,6 +99,8 @@ class _Check:
         for uri in settings.plugins:
             if uri not in models:
                 self._note([self._unknown_plugin(uri, models)], lenient=incomplete)
+            elif models[uri] is None and settings.plugins[uri]:
+                self._note([Misfit(("plugins", uri), f"plugins.{dotted((uri,))}: this plugin has no settings", True)])
         return {uri: self._plugin(uri, model, settings) for uri, model in models.items() if model is not None}
 
     def _plugin(self, uri: str, model: type[Any], settings: Settings) -> object:

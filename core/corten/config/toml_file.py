@@ -26,7 +26,7 @@ def read(text: str, source: str) -> Document:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
-        where = f"{source}:{line[1]}" if line else source
+        where = f"{source}:{line[1] if line else len(text.splitlines())}"
         raise InvalidArgument(f"configuration: {where}: not valid TOML: {error}") from error
     problems: list[Problem] = []
     lines = key_lines(text)

@@ -118,7 +118,7 @@ def _value(kind: Any, value: Any, path: KeyPath, misfits: list[Misfit]) -> Any:
         return dict(_items(value, arguments[1] if arguments else Any, path, misfits))
     if origin in _SEQUENCES or kind in _SEQUENCES:
         made = list(_members(value, arguments[0] if arguments else Any, path, misfits))
-        return tuple(made) if tuple in (origin, kind) else frozenset(made) if frozenset in (origin, kind) else made
+        return made if list in (origin, kind) else frozenset(made) if frozenset in (origin, kind) else tuple(made)
     return _scalar(kind, value)
 
 

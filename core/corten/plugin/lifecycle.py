@@ -233,8 +233,9 @@ def _log_failure(record: PluginRecord) -> None:
     """The sentence; and for an error that is not one of ours, the part of the traceback that is the plugin's."""
     cause = record.error.__cause__ if record.error else None
     if cause is None or (isinstance(cause, CortenError) and not log.isEnabledFor(logging.DEBUG)):
-        return log.warning("%s", record.reason)
-    log.warning("%s", record.reason, exc_info=cause.with_traceback(_beyond_kernel(cause.__traceback__)))
+        log.warning("%s", record.reason)
+    else:
+        log.warning("%s", record.reason, exc_info=cause.with_traceback(_beyond_kernel(cause.__traceback__)))
 
 
 def _beyond_kernel(traceback: TracebackType | None) -> TracebackType | None:
