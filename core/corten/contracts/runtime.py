@@ -142,10 +142,32 @@ class Runtime(Protocol):
         ...
 
 
-class ShimProvider(Protocol):
-    """Starts shims of some runtime names; one per way to start a shim."""
+@dataclass(frozen=True, slots=True)
+class ShimEndpoint:
+    """Where a shim listens: a ttrpc socket (`unix:///…`), and the version of the task service (2 or 3) it has there."""
 
-    def handles(self, runtime: str) -> bool: ...
-    async def start(self, namespace: str, id: str, bundle: str, options: CreateOptions) -> str:
-        """Start the shim of a bundle; returns its ttrpc address (`unix:///…`)."""
+    address: str
+    version: int = 2
+
+
+class ShimProvider(Protocol):
+    """Starts shims of some runtime names, and cleans up after them; one per way to start a shim."""
+
+    def handles(self, runtime: str) -> bool:
+        """Whether it starts shims for this runtime name or absolute path. Raises nothing."""
+        ...
+
+    async def start(self, namespace: str, id: str, bundle: str, options: CreateOptions) -> ShimEndpoint:
+        """Start the shim of a bundle, with the bundle as it finds itself again by. NotFound, Unavailable, Unknown."""
+        ...
+
+    async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
+        """After a shim that has died or does not answer: end it and its container, and take away mounts and cgroups.
+
+        Returns how the container's init ended as far as is known: status 137, now. May be called again.
+        """
+        ...
+
+    async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
+        """`containerd.types.RuntimeInfo` of this runtime."""
         ...

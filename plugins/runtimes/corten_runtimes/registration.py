@@ -1,0 +1,87 @@
+"""The runtime plugins: the own shim, any shim v2 binary, and the runtime that has the tasks."""
+
+from dataclasses import dataclass
+
+from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
+from corten.plugin.types import EVENT, RUNTIME, SHIM
+
+
+@dataclass(frozen=True, slots=True)
+class RuncConfig:
+    """Settings of the own shim."""
+
+    shim: str = "own"
+    """`own` forks Corten's shim from the zygote; `binary` runs `containerd-shim-runc-v2` from PATH."""
+    runc: str = "runc"
+    """The OCI runtime, unless a container's options name another: a name on PATH or an absolute path."""
+    runc_root: str = ""
+    """Where runc keeps its state, with a folder for each namespace; empty: `runc` in the state directory."""
+
+
+def plugins() -> tuple[Registration, ...]:
+    """Entry point `runtime`."""
+    return (
+        Registration(
+            type=SHIM,
+            id="runc",
+            config=RuncConfig,
+            init=_runc,
+            preload=("corten_runtimes.shim.warm",),
+            summary="Corten's own shim for runc: a forked process per container, no interpreter of its own",
+        ),
+        Registration(
+            type=SHIM,
+            id="binary",
+            init=_binary,
+            summary="Any containerd shim v2 binary, found on PATH by the runtime's name",
+        ),
+        Registration(
+            type=RUNTIME,
+            id="task",
+            requires=(each(SHIM), one(EVENT)),
+            init=_task,
+            summary="All tasks: their bundles, their shims, and finding them again after a restart",
+        ),
+    )
+
+
+def _linux_only() -> None:
+    import sys
+
+    if sys.platform != "linux":
+        raise SkipPlugin("shims for runc need Linux")
+
+
+def _runc(context: PluginContext) -> object:
+    _linux_only()
+    from .own import OwnShim
+
+    config = context.config_as(RuncConfig)
+    return OwnShim(
+        context.workers,
+        context.pools,
+        context.state.parent,
+        context.ttrpc_address,
+        config.runc,
+        config.runc_root,
+        config.shim != "binary",
+    )
+
+
+def _binary(context: PluginContext) -> object:
+    _linux_only()
+    from .binary import BinaryShim
+
+    return BinaryShim(context.pools, context.grpc_address, context.ttrpc_address)
+
+
+def _task(context: PluginContext) -> object:
+    _linux_only()
+    from .bundle import Bundles
+    from .runtime import TaskRuntime
+
+    shims = context.each(SHIM)
+    ordered = {id: shims[id] for id in sorted(shims, key=lambda id: id == "binary")}  # it takes what others leave
+    return TaskRuntime(
+        Bundles(context.state, context.root), ordered, context.one(EVENT), context.pools, context.supervisor
+    )

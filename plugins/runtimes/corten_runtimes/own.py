@@ -1,0 +1,161 @@
+"""The provider of Corten's own shim: forks one from the zygote for each task."""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from corten.api.types import introspection_pb2
+from corten.api.types.runc.options import oci_pb2
+from corten.contracts.objects import AnyValue
+from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint
+from corten.contracts.workers import Workers
+from corten.errors import NotFound, Unknown, mapped
+from corten.linux import mount
+from corten.pools import Pools
+
+from . import bundle as bundles
+from . import names
+from .shim.service import spec_facts
+
+SCHEMA = 1
+"""Of the `corten` object in bootstrap.json; a newer daemon reads all older ones."""
+TARGET = "corten_runtimes.shim.entry:run"
+KILLED = 128 + signal.SIGKILL
+_FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+_REMOVE_DEADLINE = 30.0
+
+
+class OwnShim:
+    """Handles `io.containerd.runc.v2`, unless it is told to leave that to the binary."""
+
+    def __init__(
+        self, workers: Workers, pools: Pools, state: Path, ttrpc_address: str, runc: str, runc_root: str, enabled: bool
+    ) -> None:
+        self._workers, self._pools, self._state = workers, pools, state
+        self._ttrpc_address, self._runc, self._enabled = ttrpc_address, runc, enabled
+        self._runc_root = runc_root or str(state / "runc")
+
+    def handles(self, runtime: str) -> bool:
+        return self._enabled and runtime == names.OWN
+
+    async def start(self, namespace: str, id: str, bundle: str, options: CreateOptions) -> ShimEndpoint:
+        return await self._pools.run("runtime", self._start, namespace, id, Path(bundle), options)
+
+    async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
+        return await self._pools.run("runtime", self._remove, id, Path(bundle))
+
+    async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
+        binary = _options(options).binary_name or self._runc
+        info = introspection_pb2.RuntimeInfo(name=runtime or names.OWN)
+        info.version.version = (await _output(binary, "--version")).split("\n")[0].removeprefix("runc version ")
+        features = await _output(binary, "features")
+        info.features.type_url, info.features.value = _FEATURES, features.encode()
+        if options is not None:
+            info.options.type_url, info.options.value = options.type_url, options.value
+        return AnyValue(info.DESCRIPTOR.full_name, info.SerializeToString())
+
+    def _start(self, namespace: str, id: str, bundle: Path, options: CreateOptions) -> ShimEndpoint:
+        folder = self._state / "s"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        socket = folder / secrets.token_hex(8)
+        chosen = _options(options.runtime.options)
+        record: dict[str, Any] = {
+            "version": 3,
+            "address": f"unix://{socket}",
+            "protocol": "ttrpc",
+            "corten": {
+                "schema": SCHEMA,
+                "kind": "own",
+                "boot_id": bundles.boot_id(),
+                "runc": chosen.binary_name or self._runc,
+                "runc_root": os.path.join(chosen.root or self._runc_root, namespace),
+                "systemd_cgroup": chosen.systemd_cgroup,
+            },
+        }
+        facts = spec_facts(bundles.parse_spec(id, options.spec))
+        bundles.write_private(bundle / "facts.json", json.dumps(facts).encode())
+        bundles.write_bootstrap(bundle, record)  # before the fork: whatever happens then, the shim can be found
+        payload = {
+            "namespace": namespace,
+            "socket": str(socket),
+            "console": f"{socket}.t",
+            "ttrpc_address": self._ttrpc_address,
+            "runc": self._runc,
+            "runc_root": self._runc_root,
+        }
+        os.makedirs(record["corten"]["runc_root"], 0o700, exist_ok=True)
+        pid, _ = self._workers.detach(TARGET, json.dumps(payload).encode())
+        record["corten"]["pid"] = pid
+        record["corten"]["started"] = _started(pid)
+        bundles.write_bootstrap(bundle, record)
+        return ShimEndpoint(record["address"], record["version"])
+
+    def _remove(self, id: str, bundle: Path) -> Exit:
+        record = bundles.read_bootstrap(bundle)
+        known: Mapping[str, Any] = record.get("corten") or {}
+        pid = _init_pid(bundle)
+        if known.get("boot_id") == bundles.boot_id():
+            _kill_shim(int(known.get("pid", 0)), int(known.get("started", 0)))
+            _delete_container(id, known)
+        mount.unmount_all(bundle / "rootfs")
+        address = str(record.get("address", "")).removeprefix("unix://")
+        for path in self._state.glob(f"s/{Path(address).name}*") if address else ():
+            path.unlink(missing_ok=True)
+        return Exit(pid, KILLED, time.time_ns())
+
+
+def _options(options: AnyValue | None) -> oci_pb2.Options:
+    parsed = oci_pb2.Options()
+    if options is not None and options.type_url.endswith(parsed.DESCRIPTOR.full_name):
+        parsed.ParseFromString(options.value)
+    return parsed
+
+
+def _init_pid(bundle: Path) -> int:
+    try:
+        return int((bundle / "init.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _started(pid: int) -> int:
+    """When a process was started, in ticks since boot (proc(5), stat field 22): pid and this name it for good."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
+
+
+def _kill_shim(pid: int, started: int) -> None:
+    if pid and started and _started(pid) == started:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _delete_container(id: str, known: Mapping[str, Any]) -> None:
+    flags = ["--systemd-cgroup"] if known.get("systemd_cgroup") else []
+    command = [str(known["runc"]), "--root", str(known["runc_root"]), *flags, "delete", "--force", id]
+    with mapped(f"task {id!r}: runc delete --force", {FileNotFoundError: NotFound}):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_REMOVE_DEADLINE, check=False)
+    if done.returncode and "does not exist" not in done.stderr:
+        raise Unknown(f"task {id!r}: runc delete --force failed: {done.stderr.strip()}")
+
+
+async def _output(binary: str, verb: str) -> str:
+    if shutil.which(binary) is None:
+        raise NotFound(f"runtime {binary}: no such program on PATH")
+    process = await asyncio.create_subprocess_exec(
+        binary, verb, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    output, _ = await process.communicate()
+    return output.decode() if process.returncode == 0 else ""

@@ -1,0 +1,237 @@
+"""The runtime: all tasks, found again after a restart, each with its shim, each cleaned up when its shim is lost."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from corten import identifiers
+from corten.api.events import task_pb2 as events
+from corten.contracts.events import Exchange
+from corten.contracts.objects import AnyValue
+from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint, ShimProvider
+from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound
+from corten.pools import Pools
+from corten.supervisor import Supervisor
+
+from . import bundle as bundles
+from . import names
+from .bundle import Bundles
+from .task import ShimTask
+
+log = logging.getLogger(__name__)
+ADOPT_DEADLINE = 5.0
+"""Seconds for one shim to answer after a restart, independent of the others."""
+SHUTDOWN_DEADLINE = 3.0
+RECONNECTS = 3
+"""Attempts to reach a shim whose connection broke, before it counts as lost."""
+Key = tuple[str, str]
+
+
+class TaskRuntime:
+    """All tasks (contract `Runtime`). `start` finds those of before; `close` lets shims go on."""
+
+    def __init__(
+        self,
+        store: Bundles,
+        providers: Mapping[str, ShimProvider],
+        exchange: Exchange,
+        pools: Pools,
+        supervisor: Supervisor,
+    ) -> None:
+        self._bundles, self._providers, self._exchange = store, providers, exchange
+        self._pools, self._supervisor = pools, supervisor
+        self._tasks: dict[Key, ShimTask] = {}
+        self._pending: dict[Key, asyncio.Future[None]] = {}
+        self._closing = False
+
+    def __repr__(self) -> str:
+        return f"TaskRuntime(tasks={len(self._tasks)}, pending={len(self._pending)})"
+
+    async def start(self) -> None:
+        """Begin to adopt the tasks that are there; returns at once, and calls wait for the task they ask for."""
+        for key in await self._pools.run("runtime", lambda: list(self._bundles.all())):
+            self._pending[key] = asyncio.get_running_loop().create_future()
+            self._supervisor.background(f"adopt task {'/'.join(key)}", self._adopt(key))
+
+    async def close(self) -> None:
+        """Leave all shims to themselves."""
+        self._closing = True
+        for task in list(self._tasks.values()):
+            await task.disconnect()
+        for provider in self._providers.values():
+            close = getattr(provider, "close", None)
+            if close is not None:
+                close()
+
+    async def create(self, namespace: str, id: str, options: CreateOptions) -> ShimTask:
+        identifiers.validate(namespace, "namespace")
+        identifiers.validate(id, "task id")
+        key = (namespace, id)
+        await self._settled(key)
+        if key in self._tasks or key in self._pending:
+            raise AlreadyExists(f"task {id!r}: already exists")
+        provider = self.provider(options.runtime_path or options.runtime.name)
+        self._pending[key] = asyncio.get_running_loop().create_future()
+        try:
+            task = await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
+        finally:
+            if key not in self._tasks:
+                self._done(key)
+        return task
+
+    async def get(self, namespace: str, id: str) -> ShimTask:
+        await self._settled((namespace, id))
+        task = self._tasks.get((namespace, id))
+        if task is None:
+            raise NotFound(f"task {id!r}: does not exist")
+        return task
+
+    async def list(self, namespace: str) -> Sequence[ShimTask]:
+        waiting = [future for key, future in self._pending.items() if key[0] == namespace]
+        if waiting:
+            await asyncio.wait(waiting)
+        return [task for key, task in sorted(self._tasks.items()) if key[0] == namespace]
+
+    async def plugin_info(self, runtime_path: str, options: AnyValue | None) -> AnyValue:
+        runtime = runtime_path or names.OWN
+        return await self.provider(runtime).plugin_info(runtime, options)
+
+    def provider(self, runtime: str) -> ShimProvider:
+        """Who starts shims for a runtime name. Raises InvalidArgument for a name that is none."""
+        names.shim_binary(runtime)
+        for provider in self._providers.values():
+            if provider.handles(runtime):
+                return provider
+        raise InvalidArgument(f"runtime {runtime!r}: no plugin starts its shims")
+
+    async def _create(self, key: Key, provider: ShimProvider, options: CreateOptions) -> ShimTask:
+        try:
+            path = str(await self._pools.run("runtime", self._bundles.create, *key, options.spec))
+            try:
+                endpoint = await provider.start(*key, path, options)
+                task = self._task(key, path, endpoint)
+                await task.connect(lambda: self._disconnected(task))
+                await task.create(options)
+            except BaseException:
+                await self._discard(key, provider, path)
+                raise
+            self._tasks[key] = task
+            return task
+        finally:
+            self._done(key)
+
+    async def _discard(self, key: Key, provider: ShimProvider, path: str) -> None:
+        """A create that failed leaves nothing."""
+        try:
+            await provider.remove(*key, path)
+        except CortenError as error:
+            log.warning("task %s: after its creation failed: %s", "/".join(key), error.message)
+        await self._pools.run("runtime", self._bundles.remove, *key)
+
+    def _task(self, key: Key, path: str, endpoint: ShimEndpoint) -> ShimTask:
+        return ShimTask(*key, path, endpoint, self._finish)
+
+    async def _finish(self, task: ShimTask) -> None:
+        """After a delete: the shim and the bundle go."""
+        key = (task.namespace, task.id)
+        self._pending[key] = asyncio.get_running_loop().create_future()
+        self._tasks.pop(key, None)
+        try:
+            await task.shut_down(SHUTDOWN_DEADLINE)
+            await self._pools.run("runtime", self._bundles.remove, *key)
+        finally:
+            self._done(key)
+
+    async def _adopt(self, key: Key) -> None:
+        path = self._bundles.path(*key)
+        record = bundles.read_bootstrap(path)
+        try:
+            task = await self._reach(key, str(path), record)
+            if task is not None:
+                self._tasks[key] = task
+                return
+            await self._bury(key, str(path), record, None)
+        except Exception:
+            log.exception("task %s: neither its shim nor its remains can be dealt with", "/".join(key))
+        finally:
+            self._done(key)
+
+    async def _reach(self, key: Key, path: str, record: Mapping[str, object]) -> ShimTask | None:
+        """The task behind a bundle, if its shim answers in time and has it."""
+        known = record.get("corten")
+        if not isinstance(known, dict) or known.get("boot_id") != bundles.boot_id():
+            return None
+        version = 3 if record.get("version") == 3 else 2
+        task = self._task(key, path, ShimEndpoint(str(record.get("address")), version))
+        try:
+            async with asyncio.timeout(ADOPT_DEADLINE):
+                await task.connect(lambda: self._disconnected(task), ADOPT_DEADLINE)
+                found = await task.adopt(ADOPT_DEADLINE)
+        except (CortenError, TimeoutError) as error:
+            log.warning("task %s: its shim does not answer: %s", "/".join(key), error)
+            await task.disconnect()
+            return None
+        if found:
+            return task
+        await task.shut_down(SHUTDOWN_DEADLINE)
+        return None
+
+    def _disconnected(self, task: ShimTask) -> None:
+        if not self._closing and not task.gone.done() and self._tasks.get((task.namespace, task.id)) is task:
+            self._supervisor.background(f"lost shim of task {task.id}", self._lost(task))
+
+    async def _lost(self, task: ShimTask) -> None:
+        """The connection broke: reach the shim again, or bury the task."""
+        for _ in range(RECONNECTS):
+            try:
+                await task.connect(lambda: self._disconnected(task), 1.0)
+            except CortenError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+        key = (task.namespace, task.id)
+        log.warning("task %s: its shim has died: the container is killed and removed", "/".join(key))
+        self._pending[key] = asyncio.get_running_loop().create_future()
+        self._tasks.pop(key, None)
+        try:
+            await self._bury(key, task.bundle, bundles.read_bootstrap(self._bundles.path(*key)), task)
+        finally:
+            self._done(key)
+
+    async def _bury(self, key: Key, path: str, record: Mapping[str, object], task: ShimTask | None) -> None:
+        """End what is left of a task without a shim, and tell the world, which has not heard of its end."""
+        known = record.get("corten")
+        kind = known.get("kind") if isinstance(known, dict) else None
+        provider = self._providers.get("binary" if kind == "binary" else "runc")
+        ended = Exit(task.pid if task else 0, 137, 0)
+        if provider is not None and record:
+            ended = await provider.remove(*key, path)
+        heard = task.known_exit() if task else None
+        ended = heard or Exit(ended.pid or (task.pid if task else 0), ended.status, ended.exited_at)
+        if task is not None:
+            task.over(ended)
+            await task.disconnect()
+        if ended.pid:
+            self._publish_end(key, ended, exit_heard=heard is not None)
+        await self._pools.run("runtime", self._bundles.remove, *key)
+
+    def _publish_end(self, key: Key, ended: Exit, *, exit_heard: bool) -> None:
+        namespace, id = key
+        exit = events.TaskExit(container_id=id, id=id, pid=ended.pid, exit_status=ended.status)
+        delete = events.TaskDelete(container_id=id, pid=ended.pid, exit_status=ended.status)
+        for event in (exit, delete):
+            event.exited_at.FromNanoseconds(ended.exited_at)
+        if not exit_heard:
+            self._exchange.publish(namespace, "/tasks/exit", exit)
+        self._exchange.publish(namespace, "/tasks/delete", delete)
+
+    async def _settled(self, key: Key) -> None:
+        """Wait until a task that is being adopted, or taken away, is there or gone."""
+        waiting = self._pending.get(key)
+        if waiting is not None:
+            await asyncio.shield(waiting)
+
+    def _done(self, key: Key) -> None:
+        waiting = self._pending.pop(key, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)

@@ -1,0 +1,96 @@
+"""Opening the client's end of a stream: FIFOs held open so that a client may come, go and come back."""
+
+import fcntl
+import os
+import stat
+from dataclasses import dataclass, field
+
+from corten.errors import InvalidArgument, mapped
+
+_CLOEXEC = os.O_CLOEXEC
+_PIPE_SIZE = 1 << 20
+
+
+@dataclass(slots=True)
+class Ends:
+    """A stream of the client's: the descriptor to read or write, and one that keeps a FIFO's other side present.
+
+    While `holder` is open a FIFO written to never raises SIGPIPE, and one read from does not end.
+    """
+
+    fd: int
+    holder: int = -1
+    fifo: bool = field(default=False)
+
+    def release(self) -> None:
+        """Close the holder: from now on the stream ends when the client closes it."""
+        if self.holder >= 0:
+            os.close(self.holder)
+            self.holder = -1
+
+    def close(self) -> None:
+        """Close both."""
+        self.release()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def path_of(uri: str) -> str:
+    """The path in a stream's path or URI. Raises InvalidArgument for a scheme that is not for files."""
+    scheme, found, path = uri.partition("://")
+    if not found:
+        return uri
+    if scheme not in ("fifo", "file"):
+        raise InvalidArgument(f"stdio {uri!r}: scheme {scheme} is not supported (use a path, fifo:// or file://)")
+    return path
+
+
+def open_output(uri: str, *, blocking: bool) -> Ends:
+    """Open for writing; a `file://` is made if need be and appended to. Raises NotFound, PermissionDenied."""
+    path = path_of(uri)
+    with mapped(f"open output stream {uri}"):
+        if uri.startswith("file://"):
+            return Ends(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CLOEXEC, 0o600))
+        if not stat.S_ISFIFO(os.stat(path).st_mode):
+            return Ends(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | _CLOEXEC))
+        holder = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)
+        return _paired(path, os.O_WRONLY, holder, blocking)
+
+
+def open_input(uri: str, *, blocking: bool) -> Ends:
+    """Open for reading, as `open_output`."""
+    path = path_of(uri)
+    with mapped(f"open input stream {uri}"):
+        if not stat.S_ISFIFO(os.stat(path).st_mode):
+            return Ends(os.open(path, os.O_RDONLY | os.O_NOCTTY | _CLOEXEC))
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)
+        try:
+            holder = os.open(path, os.O_WRONLY | os.O_NONBLOCK | _CLOEXEC)
+        except OSError:
+            os.close(reader)
+            raise
+        if blocking:
+            os.set_blocking(reader, True)
+        return Ends(reader, holder, True)
+
+
+def pipe_pair() -> tuple[int, int]:
+    """A pipe with room for bursts where the system allows it; both ends blocking."""
+    read, write = os.pipe2(_CLOEXEC)
+    try:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        pass
+    return read, write
+
+
+def _paired(path: str, mode: int, holder: int, blocking: bool) -> Ends:
+    try:
+        fd = os.open(path, mode | os.O_NONBLOCK | _CLOEXEC)
+    except OSError:
+        os.close(holder)
+        raise
+    if blocking:
+        os.set_blocking(fd, True)
+    return Ends(fd, holder, True)

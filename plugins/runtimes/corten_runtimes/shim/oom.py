@@ -1,0 +1,81 @@
+"""Told when the kernel kills in a container for want of memory.
+
+cgroup v1: an eventfd registered on memory.oom_control. cgroup v2: the file memory.events becomes urgent-readable when a
+counter in it changes (cgroup-v2.rst), and its `oom_kill` tells whether that was it.
+"""
+
+import os
+from collections.abc import Callable
+
+from . import cgroups_files as files
+from .cgroups import Cgroups
+from .loop import IN, URGENT, Loop
+
+
+class OomWatch:
+    """Watches until `close`."""
+
+    def __init__(self, loop: Loop, fds: list[int]) -> None:
+        self._loop, self._fds = loop, fds
+
+    @classmethod
+    def start(cls, loop: Loop, cgroups: Cgroups, call: Callable[[], None]) -> "OomWatch | None":
+        """Call `call` for each kill; None where the kernel does not offer it."""
+        try:
+            if cgroups.unified:
+                return cls._unified(loop, cgroups.unified, call)
+            return cls._eventfd(loop, cgroups.paths["memory"], call) if "memory" in cgroups.paths else None
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Stop watching."""
+        for fd in self._fds:
+            self._loop.forget(fd)
+            os.close(fd)
+        self._fds.clear()
+
+    @classmethod
+    def _eventfd(cls, loop: Loop, path: str, call: Callable[[], None]) -> "OomWatch":
+        control = os.open(f"{path}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        watch = cls(loop, [event])
+        try:
+            with open(f"{path}/cgroup.event_control", "w") as file:
+                file.write(f"{event} {control}")
+        except OSError:
+            os.close(event)
+            raise
+        finally:
+            os.close(control)
+
+        def told(events: int) -> None:
+            os.eventfd_read(event)
+            if os.path.exists(f"{path}/memory.oom_control"):
+                call()
+            else:  # the removal of the cgroup is told the same way
+                watch.close()
+
+        loop.watch(event, IN, told)
+        return watch
+
+    @classmethod
+    def _unified(cls, loop: Loop, path: str, call: Callable[[], None]) -> "OomWatch":
+        fd = os.open(f"{path}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        watch = cls(loop, [fd])
+        seen = files.table(path, "memory.events").get("oom_kill", 0)
+
+        def told(events: int) -> None:
+            nonlocal seen
+            try:
+                os.pread(fd, 4096, 0)
+            except OSError:
+                watch.close()
+                return
+            now = files.table(path, "memory.events").get("oom_kill", 0)
+            if now > seen:
+                seen = now
+                call()
+
+        loop.watch(fd, URGENT, told)
+        return watch

@@ -1,0 +1,71 @@
+"""Exit statuses of every process below the shim, also of those that end before the shim knows their pid.
+
+`runc create` and `runc exec` tell the pid of what they started in a file, and in a few of a hundred cases the process
+has ended before that file is read. While such a command is under way, statuses of unknown pids are stashed.
+"""
+
+import os
+import time
+from typing import NamedTuple
+
+from .loop import Later
+
+
+class Ended(NamedTuple):
+    """How a process ended: its status (128 + n for signal n) and when, in ns since the epoch."""
+
+    status: int
+    at: int
+
+
+class Reaper:
+    """The parent's duties. `collect` is to be called after every SIGCHLD."""
+
+    def __init__(self) -> None:
+        self._expected: dict[int, Later[Ended]] = {}
+        self._stash: dict[int, Ended] = {}
+        self._births = 0
+
+    def begin_birth(self) -> None:
+        """A command that starts a process of unknown pid is about to run: keep statuses of unknown pids."""
+        self._births += 1
+
+    def end_birth(self) -> None:
+        """The pid was asked for with `expect`, or there is none."""
+        self._births -= 1
+        if not self._births:
+            self._stash.clear()
+
+    def expect(self, pid: int) -> Later[Ended]:
+        """How the process `pid` ends, or has ended."""
+        later = self._expected.get(pid)
+        if later is None:
+            later = self._expected[pid] = Later()
+            ended = self._stash.pop(pid, None)
+            if ended is not None:
+                self._tell(pid, ended)
+        return later
+
+    def collect(self) -> None:
+        """Reap all that has ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._tell(pid, Ended(exit_status(status), time.time_ns()))
+
+    def _tell(self, pid: int, ended: Ended) -> None:
+        later = self._expected.pop(pid, None)
+        if later is not None:
+            later.set(ended)
+        elif self._births:
+            self._stash[pid] = ended
+
+
+def exit_status(wait_status: int) -> int:
+    """What a shell would show as `$?` for a status of waitpid(2)."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,124 @@
+"""The shim's ttrpc server: unary calls on a unix socket, any number at a time, answers in the order they are ready."""
+
+import os
+import socket
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from corten.api.ttrpc import request_pb2
+from corten.errors import InvalidArgument, Unimplemented, code_of
+from corten.wire.ttrpc import frames
+
+from .loop import IN, OUT, Loop
+
+BACKLOG = 128
+_RECEIVE = 64 * 1024
+
+
+def listen(path: str) -> socket.socket:
+    """A listening socket at `path`, mode 0600 from the start."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(mask)
+    listener.listen(BACKLOG)
+    return listener
+
+
+class Server:
+    """Serves a table of methods to whoever connects."""
+
+    def __init__(
+        self, loop: Loop, listener: socket.socket, services: Collection[str], methods: Mapping[str, Any]
+    ) -> None:
+        self._loop, self._listener = loop, listener
+        self.services, self.methods = services, methods
+        self._connections: set[_Connection] = set()
+        loop.watch(listener.fileno(), IN, self._accept)
+
+    def adopt(self, peer: socket.socket) -> None:
+        """Serve a connection that is there already."""
+        peer.setblocking(False)
+        self._connections.add(_Connection(self, self._loop, peer, self._connections))
+
+    def _accept(self, events: int) -> None:
+        try:
+            peer, _ = self._listener.accept()
+        except OSError:
+            return
+        self.adopt(peer)
+
+
+class _Connection:
+    def __init__(self, server: Server, loop: Loop, peer: socket.socket, all: "set[_Connection]") -> None:
+        self._server, self._loop, self._peer, self._all = server, loop, peer, all
+        self._decoder = frames.Decoder()
+        self.unsent = b""
+        loop.watch(peer.fileno(), IN, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & OUT:
+            self._flush()
+        if events & ~OUT and self._peer.fileno() >= 0:
+            self._receive()
+
+    def _receive(self) -> None:
+        try:
+            data = self._peer.recv(_RECEIVE)
+            received = self._decoder.feed(data) if data else None
+        except BlockingIOError:
+            return
+        except (OSError, InvalidArgument):
+            received = None
+        if received is None:
+            self._close()
+            return
+        for frame in received:
+            if isinstance(frame, frames.Oversized):
+                self._answer(frame.stream, None, InvalidArgument(frame.message))
+            elif frame.kind == frames.REQUEST:
+                self._serve(frame)
+
+    def _serve(self, frame: frames.Frame) -> None:
+        stream = frame.stream
+        try:
+            request = request_pb2.Request.FromString(frame.data)
+            if request.service not in self._server.services or request.method not in self._server.methods:
+                raise Unimplemented(f"{request.service}/{request.method}: no such method in this shim")
+            kind, handler = self._server.methods[request.method]
+            steps = handler(kind.FromString(request.payload))
+        except Exception as error:
+            self._answer(stream, None, error)
+            return
+        self._loop.drive(steps, lambda value, error: self._answer(stream, value, error))
+
+    def _answer(self, stream: int, message: Any, error: BaseException | None) -> None:
+        if self._peer.fileno() < 0:
+            return
+        response = request_pb2.Response()
+        if error is not None:
+            response.status.code = code_of(error)
+            response.status.message = str(getattr(error, "message", "")) or f"{type(error).__name__}: {error}"
+        else:
+            response.payload = message.SerializeToString()
+        self.unsent += frames.encode(stream, frames.RESPONSE, response.SerializeToString())
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            if self.unsent:
+                self.unsent = self.unsent[self._peer.send(self.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close()
+            return
+        self._loop.change(self._peer.fileno(), IN | OUT if self.unsent else IN)
+
+    def _close(self) -> None:
+        self._loop.forget(self._peer.fileno())
+        self._peer.close()
+        self.unsent = b""
+        self._all.discard(self)

@@ -1,0 +1,128 @@
+"""Running runc: the command line of each verb, and its failure as an error with runc's own words."""
+
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corten.errors import AlreadyExists, CortenError, FailedPrecondition, NotFound, Unavailable, Unknown
+
+from .loop import Later, Steps
+from .reaper import Ended, Reaper
+
+NULL = -1
+"""In place of a descriptor: /dev/null."""
+_DEFAULTS = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
+_KINDS: Mapping[str, type[CortenError]] = {
+    "does not exist": NotFound,
+    "already exists": AlreadyExists,
+    "not running": FailedPrecondition,
+    "process already finished": NotFound,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RuncSettings:
+    """How runc is called for one container: binary, runc's state folder, flags of `containerd.runc.v1.Options`."""
+
+    binary: str
+    root: str
+    systemd_cgroup: bool = False
+    no_pivot_root: bool = False
+    no_new_keyring: bool = False
+    criu_work_path: str = ""
+
+
+def command(settings: RuncSettings, log: str, verb: Sequence[str]) -> list[str]:
+    """The whole command line for a verb with its arguments."""
+    words = [settings.binary, "--root", settings.root, "--log", log, "--log-format", "json"]
+    if settings.systemd_cgroup:
+        words.append("--systemd-cgroup")
+    return [*words, *verb]
+
+
+def create(settings: RuncSettings, id: str, bundle: str, pid_file: str, console: str) -> list[str]:
+    """`runc create`."""
+    words = ["create", "--bundle", bundle, "--pid-file", pid_file]
+    if console:
+        words += ["--console-socket", console]
+    if settings.no_pivot_root:
+        words.append("--no-pivot")
+    if settings.no_new_keyring:
+        words.append("--no-new-keyring")
+    return [*words, id]
+
+
+def execute(id: str, process: str, pid_file: str, console: str) -> list[str]:
+    """`runc exec`, detached."""
+    words = ["exec", "--detach", "--process", process, "--pid-file", pid_file]
+    if console:
+        words += ["--console-socket", console]
+    return [*words, id]
+
+
+def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> Later[Ended]:
+    """Start a command with these three streams and a clean signal state. Raises Unavailable, NotFound."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null if fd == NULL else fd, target) for target, fd in enumerate(streams)]
+    try:
+        pid = os.posix_spawnp(
+            words[0], list(words), os.environ, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS
+        )
+    except FileNotFoundError:
+        raise NotFound(f"runtime {words[0]}: no such program on PATH") from None
+    except OSError as error:
+        raise Unavailable(f"runtime {words[0]}: cannot start: {error}") from None
+    finally:
+        os.close(null)
+    return reaper.expect(pid)
+
+
+def run(
+    reaper: Reaper,
+    settings: RuncSettings,
+    log: str,
+    verb: Sequence[str],
+    streams: Sequence[int] | None = None,
+) -> Steps[None]:
+    """Run runc to its end; raises what it says in its log, which is removed.
+
+    Without `streams` what it prints goes to the log as well, for a runc that fails before it knows its log.
+    """
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        ended = spawn(reaper, command(settings, log, verb), streams or (NULL, NULL, fd))
+    finally:
+        os.close(fd)
+    status = (yield from ended.wait()).status
+    try:
+        if status:
+            raise failure(verb[0], status, _read(log))
+    finally:
+        os.unlink(log)
+
+
+def failure(verb: str, status: int, log: str) -> CortenError:
+    """The error for a verb that ended with `status` and this log: its last error line, as it may warn before."""
+    message = last_error(log) or f"it ended with status {status} and said nothing"
+    kind = next((cls for words, cls in _KINDS.items() if words in message), Unknown)
+    return kind(f"OCI runtime {verb} failed: {message}")
+
+
+def last_error(log: str) -> str:
+    """The message of the last line of level error or worse; else the last line that is not JSON."""
+    message = plain = ""
+    for line in log.splitlines():
+        try:
+            entry = json.loads(line)
+            if entry.get("level") in ("error", "fatal", "panic"):
+                message = str(entry.get("msg", ""))
+        except (ValueError, AttributeError):
+            plain = line.strip() or plain
+    return message or plain
+
+
+def _read(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read(1 << 20)

@@ -1,0 +1,194 @@
+"""The stdio of one process, from before runc starts it until nobody can write any more.
+
+Three ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
+it has ended nobody is left who holds it. *Piped*: pipes and a copy, for execs and shared pid namespaces, where a
+background child may hold the streams: they are closed `HELD_MAX` seconds after the exit at the latest. *Terminal*: a
+pty, copied both ways.
+"""
+
+import os
+from typing import NamedTuple
+
+from . import fifo
+from .console import ConsoleSocket, resize
+from .fifo import Ends
+from .loop import Later, Loop
+from .pump import Pump
+from .spawn import NULL
+
+HELD_MAX = 10.0
+"""Seconds after the exit of a process for which what it left behind may still write."""
+
+
+class Stdio(NamedTuple):
+    """What the client asked for: paths or URIs, empty for none."""
+
+    stdin: str
+    stdout: str
+    stderr: str
+    terminal: bool
+
+
+class Streams:
+    """`child` is what runc gets; `started` or `close` follows; `ended` at the exit, `closed` when all is copied."""
+
+    def __init__(self, loop: Loop, stdio: Stdio, *, direct: bool, console: str, owner: tuple[int, int]) -> None:
+        self._loop, self._stdio, self._owner = loop, stdio, owner
+        self._direct = direct and not stdio.terminal
+        self._ends: list[Ends] = []
+        self._input: Ends | None = None
+        self._outputs: list[Pump] = []
+        self._inputs: list[Pump] = []
+        self._children: list[int] = []
+        self._planned: list[tuple[int, int, bool]] = []
+        self._master = -1
+        self._exited = False
+        self._console: ConsoleSocket | None = None
+        self.closed: Later[None] = Later()
+        self.child = (NULL, NULL, NULL)
+        try:
+            self.child = self._open(console)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def console(self) -> str:
+        """The path for `--console-socket`; empty without a terminal."""
+        return self._console.path if self._console else ""
+
+    def started(self) -> None:
+        """The process runs: close what is its own, and begin to copy. Raises Internal if no terminal came."""
+        self._close_children()
+        if self._console is not None:
+            self._attach(self._console.master())
+            self._console.close()
+        for source, sink, output in self._planned:
+            self._pump(source, sink, output)
+        self._planned.clear()
+
+    def ended(self) -> None:
+        """The process has exited: `closed` is set once its output is through, or given up."""
+        self._exited = True
+        if not self._outputs:
+            self.close()
+        else:
+            self._loop.after(HELD_MAX, self._finish)
+
+    def close_stdin(self) -> None:
+        """Let stdin end when the client closes its side."""
+        if self._input is not None:
+            self._input.release()
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the terminal's size; nothing happens without one."""
+        if self._master >= 0:
+            resize(self._master, width, height)
+
+    def close(self) -> None:
+        """Let go of everything at once."""
+        for pump in [*self._outputs, *self._inputs]:
+            pump.close()
+        for source, sink, _ in self._planned:
+            os.close(source)
+            os.close(sink)
+        self._planned.clear()
+        self._close_children()
+        for ends in self._ends:
+            ends.close()
+        if self._console is not None:
+            self._console.close()
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+        self.closed.set(None)
+
+    def _open(self, console: str) -> tuple[int, int, int]:
+        if self._stdio.terminal:
+            self._console = ConsoleSocket(console)
+            return (NULL, NULL, NULL)
+        return (self._open_stdin(), self._open_output(self._stdio.stdout), self._open_output(self._stdio.stderr))
+
+    def _open_stdin(self) -> int:
+        if not self._stdio.stdin:
+            return NULL
+        ends = self._own(fifo.open_input(self._stdio.stdin, blocking=self._direct))
+        self._input = ends
+        if self._direct or not ends.fifo:
+            return self._for_child(ends)
+        read, write = os.pipe2(os.O_CLOEXEC)
+        self._children.append(self._chown(read))
+        os.set_blocking(write, False)
+        self._planned.append((ends.fd, write, False))
+        ends.fd = -1
+        return read
+
+    def _open_output(self, uri: str) -> int:
+        if not uri:
+            return NULL
+        ends = self._own(fifo.open_output(uri, blocking=self._direct))
+        if self._direct or not ends.fifo:
+            return self._for_child(ends)
+        read, write = fifo.pipe_pair()
+        self._children.append(self._chown(write))
+        os.set_blocking(read, False)
+        self._planned.append((read, ends.fd, True))
+        ends.fd = -1
+        return write
+
+    def _for_child(self, ends: Ends) -> int:
+        """Hand the client's own descriptor to the child; only the holder stays with the shim."""
+        fd, ends.fd = ends.fd, -1
+        self._children.append(fd)
+        return self._chown(fd) if ends.fifo else fd
+
+    def _attach(self, master: int) -> None:
+        self._master = master
+        if self._stdio.stdout:
+            ends = self._own(fifo.open_output(self._stdio.stdout, blocking=False))
+            sink, ends.fd = ends.fd, -1
+            self._planned.append((os.dup(master), sink, True))
+        else:
+            self._planned.append((os.dup(master), os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC), True))
+        if self._stdio.stdin:
+            ends = self._input = self._own(fifo.open_input(self._stdio.stdin, blocking=False))
+            source, ends.fd = ends.fd, -1
+            self._planned.append((source, os.dup(master), False))
+
+    def _pump(self, source: int, sink: int, output: bool) -> None:
+        pumps = self._outputs if output else self._inputs
+
+        def ended() -> None:
+            if pump in pumps:
+                pumps.remove(pump)
+            if output and not self._outputs:
+                self._outputs_ended()
+
+        pump = Pump(self._loop, source, sink, ended, pipes=self._master < 0)
+        pumps.append(pump)
+
+    def _outputs_ended(self) -> None:
+        """Both outputs are at their end: the client sees it when the holders go too."""
+        for ends in self._ends:
+            if ends is not self._input:
+                ends.close()
+        if self._exited:
+            self.close()
+
+    def _finish(self) -> None:
+        for pump in list(self._outputs):
+            pump.finish()
+
+    def _own(self, ends: Ends) -> Ends:
+        self._ends.append(ends)
+        return ends
+
+    def _chown(self, fd: int) -> int:
+        if self._owner != (0, 0):
+            os.fchown(fd, *self._owner)
+        return fd
+
+    def _close_children(self) -> None:
+        for fd in self._children:
+            os.close(fd)
+        self._children.clear()

@@ -1,0 +1,237 @@
+"""One task as the daemon sees it: every operation is a call to its shim, its answer in the contract's words."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from corten import identifiers
+from corten.api.runtime.task.v2 import shim_pb2 as pb
+from corten.api.types.task import task_pb2
+from corten.contracts.objects import AnyValue
+from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, Status, Stdio
+from corten.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown
+from corten.wire.ttrpc.client import TtrpcClient
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+M = TypeVar("M", bound=Message)
+SHORT = 10.0
+"""Seconds for calls that ask a shim for what it knows."""
+SIGNALS = range(65)
+_STATUS = {
+    task_pb2.CREATED: Status.CREATED,
+    task_pb2.RUNNING: Status.RUNNING,
+    task_pb2.STOPPED: Status.STOPPED,
+    task_pb2.PAUSED: Status.PAUSED,
+    task_pb2.PAUSING: Status.PAUSING,
+}
+
+
+class ShimTask:
+    """A task whose shim is connected (contract `Task`); `finish` is awaited once it is deleted."""
+
+    def __init__(
+        self,
+        namespace: str,
+        id: str,
+        bundle: str,
+        endpoint: ShimEndpoint,
+        finish: "Callable[[ShimTask], Awaitable[None]]",
+    ) -> None:
+        self._namespace, self._id, self.bundle = namespace, id, bundle
+        self._endpoint, self._finish = endpoint, finish
+        self._client: TtrpcClient | None = None
+        self._waits: dict[str, asyncio.Task[Exit]] = {}
+        self.pid_ = 0
+        self.gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        """Set when the task is no more, with how init ended."""
+
+    def __repr__(self) -> str:
+        return f"ShimTask({self._namespace}/{self._id}, pid={self.pid_}{', gone' if self.gone.done() else ''})"
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    @property
+    def pid(self) -> int:
+        return self.pid_
+
+    async def connect(self, on_close: Callable[[], None], timeout: float = SHORT) -> None:
+        """Connect to the shim; `on_close` is called when that connection ends."""
+        self._client = await TtrpcClient.connect(self._endpoint.address, timeout=timeout, on_close=lambda _: on_close())
+
+    async def adopt(self, timeout: float) -> bool:
+        """Ask the shim whether it has the task; False if it has none. Raises Unavailable, DeadlineExceeded."""
+        request = pb.ConnectRequest(id=self._id)
+        try:
+            answer = await self._call("Connect", request, pb.ConnectResponse, timeout=timeout)
+        except NotFound:
+            return False
+        self.pid_ = answer.task_pid
+        return answer.task_pid > 0
+
+    async def create(self, options: CreateOptions) -> None:
+        """Have the shim create the container."""
+        stdio = options.stdio
+        request = pb.CreateTaskRequest(
+            id=self._id, bundle=self.bundle, terminal=stdio.terminal, stdin=stdio.stdin, stdout=stdio.stdout,
+            stderr=stdio.stderr, checkpoint=options.checkpoint,
+        )  # fmt: skip
+        for mount in options.rootfs:
+            request.rootfs.add(type=mount.type, source=mount.source, target=mount.target, options=mount.options)
+        if options.runtime.options is not None:
+            _pack(request.options, options.runtime.options)
+        self.pid_ = (await self._call("Create", request, pb.CreateTaskResponse)).pid
+
+    async def start(self, exec_id: str = "") -> int:
+        request = pb.StartRequest(id=self._id, exec_id=exec_id)
+        return (await self._call("Start", request, pb.StartResponse)).pid
+
+    async def state(self, exec_id: str = "") -> ProcessState:
+        request = pb.StateRequest(id=self._id, exec_id=exec_id)
+        answer = await self._call("State", request, pb.StateResponse, timeout=SHORT)
+        return ProcessState(
+            container_id=self._id,
+            exec_id=exec_id,
+            pid=answer.pid,
+            status=_STATUS.get(answer.status, Status.UNKNOWN),
+            stdio=Stdio(answer.stdin, answer.stdout, answer.stderr, answer.terminal),
+            exit_status=answer.exit_status,
+            exited_at=_nanoseconds(answer.exited_at),
+        )
+
+    async def kill(self, signal: int, exec_id: str = "", *, all: bool = False) -> None:
+        if signal not in SIGNALS:
+            raise InvalidArgument(f"task {self._id!r}: signal {signal}: there is no such signal")
+        await self._call("Kill", pb.KillRequest(id=self._id, exec_id=exec_id, signal=signal, all=all), Empty)
+
+    async def exec(self, exec_id: str, spec: AnyValue, stdio: Stdio) -> None:
+        identifiers.validate(exec_id, "exec id")
+        request = pb.ExecProcessRequest(
+            id=self._id, exec_id=exec_id, terminal=stdio.terminal, stdin=stdio.stdin, stdout=stdio.stdout,
+            stderr=stdio.stderr,
+        )  # fmt: skip
+        _pack(request.spec, spec)
+        await self._call("Exec", request, Empty)
+
+    async def resize_pty(self, width: int, height: int, exec_id: str = "") -> None:
+        await self._call(
+            "ResizePty", pb.ResizePtyRequest(id=self._id, exec_id=exec_id, width=width, height=height), Empty
+        )
+
+    async def close_stdin(self, exec_id: str = "") -> None:
+        await self._call("CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty)
+
+    async def pause(self) -> None:
+        await self._call("Pause", pb.PauseRequest(id=self._id), Empty)
+
+    async def resume(self) -> None:
+        await self._call("Resume", pb.ResumeRequest(id=self._id), Empty)
+
+    async def pids(self) -> Sequence[tuple[int, AnyValue | None]]:
+        answer = await self._call("Pids", pb.PidsRequest(id=self._id), pb.PidsResponse, timeout=SHORT)
+        return [(process.pid, _unpack(process.info)) for process in answer.processes]
+
+    async def update(self, resources: AnyValue, annotations: Mapping[str, str]) -> None:
+        request = pb.UpdateTaskRequest(id=self._id, annotations=annotations)
+        _pack(request.resources, resources)
+        await self._call("Update", request, Empty)
+
+    async def stats(self) -> AnyValue:
+        answer = await self._call("Stats", pb.StatsRequest(id=self._id), pb.StatsResponse, timeout=SHORT)
+        return AnyValue(answer.stats.type_url, answer.stats.value)
+
+    async def wait(self, exec_id: str = "") -> Exit:
+        """All who wait for one process share one call to the shim."""
+        waiting = self._waits.get(exec_id)
+        if waiting is None or (waiting.done() and (waiting.cancelled() or waiting.exception() is not None)):
+            waiting = self._waits[exec_id] = asyncio.create_task(self._wait(exec_id), name=f"wait {self._id}/{exec_id}")
+            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(waiting)
+
+    async def delete(self, exec_id: str = "") -> Exit:
+        if not exec_id and self._endpoint.version < 3 and (await self.state()).status == Status.RUNNING:
+            raise FailedPrecondition(f"task {self._id!r}: cannot delete: it is running")
+        request = pb.DeleteRequest(id=self._id, exec_id=exec_id)
+        answer = await self._call("Delete", request, pb.DeleteResponse)
+        ended = Exit(answer.pid, answer.exit_status, _nanoseconds(answer.exited_at))
+        if exec_id:
+            self._waits.pop(exec_id, None)
+        else:
+            self.over(ended)
+            await self._finish(self)
+        return ended
+
+    async def checkpoint(self, path: str, options: AnyValue | None) -> None:
+        request = pb.CheckpointTaskRequest(id=self._id, path=path)
+        if options is not None:
+            _pack(request.options, options)
+        await self._call("Checkpoint", request, Empty)
+
+    def over(self, ended: Exit) -> None:
+        """The task is no more: whoever waits learns how it ended."""
+        if not self.gone.done():
+            self.gone.set_result(ended)
+
+    async def shut_down(self, timeout: float) -> None:
+        """Ask the shim to end, and let go of it. Raises nothing: a shim that is gone has ended."""
+        if self._client is not None:
+            request = pb.ShutdownRequest(id=self._id)
+            try:
+                await self._client.call(self._service, "Shutdown", request, Empty, timeout=timeout)
+            except Exception:
+                pass
+            await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the connection; the shim goes on."""
+        if self._client is not None:
+            await self._client.close()
+
+    def known_exit(self) -> Exit | None:
+        """How init ended, if somebody waited for it and it has."""
+        waiting = self._waits.get("")
+        if waiting is None or not waiting.done() or waiting.cancelled() or waiting.exception():
+            return None
+        return waiting.result()
+
+    @property
+    def _service(self) -> str:
+        return f"containerd.task.v{self._endpoint.version}.Task"
+
+    async def _wait(self, exec_id: str) -> Exit:
+        request = pb.WaitRequest(id=self._id, exec_id=exec_id)
+        try:
+            answer = await self._call("Wait", request, pb.WaitResponse)
+        except (Unavailable, NotFound, Unknown):
+            # Deleted, or the shim lost, between the exit and the answer: the end of the task tells.
+            if exec_id and self._client is not None and not self._client.closed:
+                raise
+            return await asyncio.shield(self.gone)
+        return Exit(self.pid_ if not exec_id else 0, answer.exit_status, _nanoseconds(answer.exited_at))
+
+    async def _call(self, method: str, request: Message, answer: type[M], *, timeout: float | None = None) -> M:
+        if self.gone.done():
+            raise NotFound(f"task {self._id!r}: does not exist")
+        if self._client is None:
+            raise Unavailable(f"task {self._id!r}: its shim is not connected")
+        return await self._client.call(self._service, method, request, answer, timeout=timeout)
+
+
+def _pack(message: AnyMessage, value: AnyValue) -> None:
+    message.type_url, message.value = value.type_url, value.value
+
+
+def _unpack(message: AnyMessage) -> AnyValue | None:
+    return AnyValue(message.type_url, message.value) if message.type_url else None
+
+
+def _nanoseconds(timestamp: Timestamp) -> int:
+    return timestamp.ToNanoseconds() if timestamp.seconds > 0 else 0
