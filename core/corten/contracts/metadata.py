@@ -26,11 +26,11 @@ class NamespaceStore(Protocol):
         ...
 
     def get(self, name: str) -> Namespace:
-        """Raises NotFound."""
+        """A namespace that does not exist yet has no labels: clients ask before they make anything in it."""
         ...
 
     def update(self, namespace: Namespace, fieldpaths: Sequence[str] = ()) -> Namespace:
-        """Raises NotFound, InvalidArgument for a path other than `labels` and `labels.KEY`."""
+        """Makes the namespace if need be. Raises InvalidArgument for a path other than `labels` and `labels.KEY`."""
         ...
 
     def delete(self, name: str) -> None:

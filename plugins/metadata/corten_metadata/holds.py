@@ -7,9 +7,10 @@ an operation builds on them (the parent of a snapshot in preparation, an ingest 
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Condition
+from typing import Any
 
 from .gc.nodes import Node
 
@@ -105,8 +106,8 @@ class Holds:
             return frozenset(self._pins)
 
 
-def _subtract(counter: Counter[Hashable] | Counter[Node], things: tuple[Hashable, ...]) -> None:
+def _subtract(counter: Counter[Any], things: Iterable[Hashable]) -> None:
     for thing in things:
-        counter[thing] -= 1  # type: ignore[index]
-        if counter[thing] <= 0:  # type: ignore[index]
-            del counter[thing]  # type: ignore[arg-type]
+        counter[thing] -= 1
+        if counter[thing] <= 0:
+            del counter[thing]

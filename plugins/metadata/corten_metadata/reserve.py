@@ -8,6 +8,7 @@ blocks belong to the file already, so that nobody else can take them.
 import errno
 import logging
 import os
+import sys
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,9 @@ class Reserve:
     """Of one database file; used by the writer thread only."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
         self._allocated = 0
-        self._usable = hasattr(os, "posix_fallocate")
+        self._usable = sys.platform != "win32" and hasattr(os, "posix_fallocate")
 
     def __repr__(self) -> str:
         return f"Reserve(allocated={self._allocated})"
@@ -39,6 +40,8 @@ class Reserve:
         os.close(self._fd)
 
     def _allocate(self, size: int) -> bool:
+        if sys.platform == "win32":
+            return True
         try:
             os.posix_fallocate(self._fd, 0, size)
         except OSError as error:
