@@ -5,6 +5,7 @@ async with Channel("/run/containerd/containerd.sock") as channel:
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from .reach import unreachable
 
 MAX_MESSAGE = 16 << 20
 """Bytes of one message, each way: what containerd's clients and servers agree on."""
+
+_NAME = re.compile("[0-9a-z_.-]+")
+_UNREACHABLE = ("failed to connect", "Socket closed", "recvmsg", "sendmsg", "connections to all backends failing")
+"""How the texts of gRPC's own begin when there is no connection, or no more; a server's texts are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,7 @@ class Channel:
         start = self._calls.get(method)
         if start is None:
             start = self._calls[method] = _callable(self._channel, method)
-        return start(request, metadata=tuple(metadata.items()), timeout=timeout)
+        return start(request, metadata=sendable(metadata), timeout=timeout)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -140,18 +145,20 @@ class Channel:
             raise self._error(error) from error
         except grpc.aio.UsageError as error:
             raise Unavailable(f"{self.address}: the connection is closed") from error
-        except (ValueError, TypeError) as error:
-            if isinstance(error.__cause__, BaseException) or "metadata" not in str(error).lower():
-                raise
-            raise InvalidArgument(f"{self.address}: metadata cannot be sent: {error}") from error
 
     def _error(self, error: grpc.aio.AioRpcError) -> CortenError:
         code, details = error.code().value[0], error.details() or error.code().name
-        if code == Unavailable.code and (reason := unreachable(self.address)):
-            return reason
-        if code == Unavailable.code and self.address.endpoint:
-            return Unavailable(f"{self.address}: {details} (is cortend running, and does it listen there?)")
-        return from_code(code, details)
+        if code != Unavailable.code or not details.startswith(_UNREACHABLE):
+            return from_code(code, details)
+        return unreachable(self.address) or Unavailable(f"{self.address}: {details} (is cortend running?)")
+
+
+def sendable(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC takes them. Raises InvalidArgument for names and values that HTTP/2 cannot carry."""
+    for name, value in metadata.items():
+        if not _NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise InvalidArgument(f"header {name}: {value[:64]!r} cannot be sent (lower-case name, printable ASCII)")
+    return tuple(metadata.items())
 
 
 def _open(address: Address, tls: ClientTls | None, max_message: int) -> grpc.aio.Channel:

@@ -7,7 +7,7 @@ from corten.errors import CortenError, Internal, Unknown
 
 log = logging.getLogger(__name__)
 
-MAX_TEXT = 3000
+MAX_TEXT = 2400
 """Bytes of a status text: clients refuse trailers of over 8 KiB, and non-ASCII text takes three times its bytes."""
 
 

@@ -1,4 +1,4 @@
-"""A gRPC call as services see it: a `CallContext` that works out nothing before it is asked."""
+"""A gRPC call as services see it: a `CallContext` that stays usable after the call has ended."""
 
 import time
 from collections.abc import Mapping
@@ -11,16 +11,23 @@ from ..scope import scope_of
 
 
 class GrpcCall:
-    """One call on a connection; `context` is grpc.aio's."""
+    """One call on a connection; `context` is grpc.aio's, and None once the call has ended.
 
-    __slots__ = ("_context", "_metadata", "client_gone", "method", "stopping")
+    An operation may outlive its call, and grpc crashes the process when a context is touched that late: what services
+    may ask for is taken at the start, and whoever needs the context looks here whether there still is one.
+    """
+
+    __slots__ = ("_pairs", "client_gone", "context", "deadline", "method", "peer", "stopping")
 
     def __init__(self, method: str, context: Any) -> None:
         self.method = method
+        self.context: Any = context
         self.client_gone = False
         self.stopping = False
-        self._context = context
-        self._metadata: dict[str, str] | None = None
+        self.peer = str(context.peer())
+        left = context.time_remaining()
+        self.deadline = None if left is None else time.monotonic() + left
+        self._pairs = context.invocation_metadata() or ()
 
     def __repr__(self) -> str:
         return f"GrpcCall({self.method}{', client gone' if self.client_gone else ''})"
@@ -28,21 +35,7 @@ class GrpcCall:
     @property
     def metadata(self) -> Mapping[str, str]:
         """Headers of text; binary ones (`…-bin`) are left out."""
-        if self._metadata is None:
-            pairs = self._context.invocation_metadata() or ()
-            self._metadata = {name: value for name, value in pairs if isinstance(value, str)}
-        return self._metadata
-
-    @property
-    def peer(self) -> str:
-        """As gRPC writes it: `unix:` or `ipv4:127.0.0.1:4444`."""
-        return str(self._context.peer())
-
-    @property
-    def deadline(self) -> float | None:
-        """In seconds of `time.monotonic`."""
-        left = self._context.time_remaining()
-        return None if left is None else time.monotonic() + left
+        return {name: value for name, value in self._pairs if isinstance(value, str)}
 
     def scope(self) -> Scope:
         """Raises FailedPrecondition, InvalidArgument."""

@@ -53,7 +53,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _refused(self, path: str) -> Any:
         async def refuse(requests: Any, context: Any) -> None:
-            await fail(self._catalogue.refusal(path), GrpcCall(path, context), context)
+            await fail(self._catalogue.refusal(path), GrpcCall(path, context))
 
         # Takes every kind of call: it answers before it has read anything.
         return grpc.stream_stream_rpc_method_handler(refuse)
@@ -91,16 +91,20 @@ class _Served:
         return await self._run(context, partial(self._running.unary, self._method, request))
 
     async def _client_stream(self, requests: Any, context: Any) -> Any:
-        read = partial(_read, context)
-        return await self._run(context, partial(self._running.client_stream, self._method, read))
+        return await self._run(
+            context, lambda call: self._running.client_stream(self._method, partial(_read, call), call)
+        )
 
     async def _server_stream(self, request: bytes, context: Any) -> None:
-        work = partial(self._running.server_stream, self._method, request, write=partial(self._write, context))
-        await self._run(context, work)
+        await self._run(
+            context, lambda call: self._running.server_stream(self._method, request, call, partial(self._write, call))
+        )
 
     async def _bidi(self, requests: Any, context: Any) -> None:
-        read, write = partial(_read, context), partial(self._write, context)
-        await self._run(context, partial(self._running.bidi, self._method, read, write=write))
+        await self._run(
+            context,
+            lambda call: self._running.bidi(self._method, partial(_read, call), call, partial(self._write, call)),
+        )
 
     async def _run(self, context: Any, work: Callable[[GrpcCall], Coroutine[Any, Any, Message | None]]) -> Any:
         call = GrpcCall(self._method.path, context)
@@ -111,8 +115,9 @@ class _Served:
                 reply = await work(call)
                 return None if self._method.server_streaming else self._bytes(reply)
         except BaseException as error:
-            await fail(error, call, context)
+            await fail(error, call)
         finally:
+            call.context = None
             self._interruptible.pop(task, None)  # type: ignore[arg-type]
 
     def _enter(self, call: GrpcCall) -> asyncio.Task[Any] | None:
@@ -123,11 +128,12 @@ class _Served:
             self._interruptible[task] = call
         return task
 
-    async def _write(self, context: Any, message: Message) -> None:
+    async def _write(self, call: GrpcCall, message: Message) -> None:
+        call.checkpoint()
         stall = self._limits.stream_stall
         try:
             async with asyncio.timeout(stall or None):
-                await context.write(self._bytes(message))
+                await call.context.write(self._bytes(message))
         except TimeoutError:
             raise ResourceExhausted(
                 f"{self._method.path}: the client took nothing from its stream for {stall:g} s"
@@ -145,12 +151,12 @@ class _Served:
         return data
 
 
-async def _read(context: Any) -> bytes | None:
-    data = await context.read()
+async def _read(call: GrpcCall) -> bytes | None:
+    data = await call.context.read() if call.context else None
     return None if data is grpc.aio.EOF else data
 
 
-async def fail(error: BaseException, call: GrpcCall, context: Any) -> NoReturn:
+async def fail(error: BaseException, call: GrpcCall) -> NoReturn:
     """End the call with the status of `error`; a call whose client is gone, or that was cancelled, just ends."""
     if isinstance(error, asyncio.CancelledError):
         error = _cancelled(error, call)
@@ -158,7 +164,7 @@ async def fail(error: BaseException, call: GrpcCall, context: Any) -> NoReturn:
         call.client_gone = True
         raise error
     status = status_of(error, call.method)
-    await context.abort(CODES[status.code], status.text)
+    await call.context.abort(CODES[status.code], status.text)
     raise error
 
 
