@@ -1,0 +1,281 @@
+"""The directories of a tree that is being unpacked: opened once, found through links without leaving the root.
+
+Every step is one name under an open descriptor with O_NOFOLLOW; links are followed by hand, inside the root. So a
+hostile link cannot lead out, even one that is put there by another process meanwhile.
+"""
+
+import errno
+import os
+import stat
+
+from corten.errors import InvalidArgument
+from corten.linux import syscalls
+from corten.linux.removal import remove_tree
+
+from .xattrs import copy_xattrs
+
+OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_OPEN = 256
+MAX_LINKS = 40
+"""Links followed for one path, as in the kernel."""
+MAX_PATH = 4095
+
+
+class Directory:
+    """An open directory; `path` is its real path below the root, empty for the root.
+
+    New files take the group of a directory that is set-group-ID: `group` is that, or -1.
+    """
+
+    __slots__ = ("fd", "group", "kept", "path")
+
+    def __init__(self, fd: int, path: bytes) -> None:
+        found = os.fstat(fd)
+        self.fd = fd
+        self.path = path
+        self.group = found.st_gid if found.st_mode & stat.S_ISGID else -1
+        self.kept = False
+
+    def join(self, name: bytes) -> bytes:
+        """The path of an entry."""
+        return self.path + b"/" + name if self.path else name
+
+
+class Directories:
+    """Directories by the path that entries call them by."""
+
+    def __init__(self, root: int, lower: "Lower | None" = None) -> None:
+        self.root = Directory(root, b"")
+        self.lower = lower
+        self.times: dict[bytes, tuple[int, int]] = {}
+        """Path to access and modification time, for `set_times`."""
+        self._cache: dict[bytes, Directory] = {b"": self.root}
+        self._stale = False
+
+    def at(self, path: bytes) -> Directory:
+        """The directory at a clean relative path; missing ones are made. Raises InvalidArgument, OSError."""
+        found = self._cache.get(path)
+        if found is None:
+            head, _, name = path.rpartition(b"/")
+            found = self._cache[path] = self._enter(self.at(head), name, 0)
+        return found
+
+    def opened(self, path: bytes) -> Directory:
+        """A directory at its real path, which the caller closes."""
+        resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+        return Directory(syscalls.openat2(self.root.fd, path or b".", os.O_RDONLY | os.O_DIRECTORY, resolve), path)
+
+    def tidy(self) -> None:
+        """Between two entries: close what is not valid any more, or too much."""
+        if self._stale or len(self._cache) > MAX_OPEN:
+            for found in set(self._cache.values()) - {self.root}:
+                os.close(found.fd)
+            self._cache = {b"": self.root}
+            self._stale = False
+
+    def remove(self, parent: Directory, name: bytes) -> None:
+        """Remove whatever `name` is."""
+        if not self._is_plain(parent, name):
+            self._stale = True
+        remove_tree(name, parent.fd)
+
+    def hide(self, path: bytes) -> None:
+        """From now on nothing of the lower layers is seen below `path`."""
+        if self.lower is not None:
+            self.lower.hidden.add(path)
+
+    def set_times(self) -> None:
+        """Give directories their times, once nothing is made in them any more."""
+        for path, times in self.times.items():
+            try:
+                os.utime(path or b".", ns=times, dir_fd=self.root.fd, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # replaced by a later entry
+
+    def _is_plain(self, parent: Directory, name: bytes) -> bool:
+        try:
+            mode = os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return True
+        return not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode)
+
+    def _enter(self, parent: Directory, name: bytes, links: int) -> Directory:
+        try:
+            return Directory(os.open(name, OPEN, dir_fd=parent.fd), parent.join(name))
+        except FileNotFoundError:
+            return self._missing(parent, name, links)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+        return self._not_a_directory(parent, name, links)
+
+    def _not_a_directory(self, parent: Directory, name: bytes, links: int) -> Directory:
+        try:
+            target = os.readlink(name, dir_fd=parent.fd)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        else:
+            return self._follow(parent, target, links + 1)
+        if self.lower is not None and is_whiteout(parent.fd, name):
+            os.unlink(name, dir_fd=parent.fd)
+            self.hide(parent.join(name))
+            return self._make(parent, name, opaque=True)
+        raise InvalidArgument(f"{os.fsdecode(parent.join(name))} is not a directory")
+
+    def _follow(self, start: Directory, target: bytes, links: int) -> Directory:
+        if links > MAX_LINKS:
+            raise InvalidArgument(f"too many symbolic links below {os.fsdecode(start.path)!r}")
+        current = self.root if target.startswith(b"/") else start
+        for name in target.split(b"/"):
+            if name == b"..":
+                if not current.path:
+                    raise InvalidArgument(f"the symbolic link to {os.fsdecode(target)!r} leads out of the root")
+                current = self.at(current.path.rpartition(b"/")[0])
+            elif name not in (b"", b"."):
+                path = current.join(name)
+                if path not in self._cache:
+                    self._cache[path] = self._enter(current, name, links)
+                current = self._cache[path]
+        return current
+
+    def _missing(self, parent: Directory, name: bytes, links: int) -> Directory:
+        below = self.lower.stat(parent.path, name) if self.lower is not None else None
+        if below is None or self.lower is None:
+            return self._make(parent, name)
+        if stat.S_ISLNK(below.st_mode):
+            return self._follow(parent, self.lower.readlink(parent.path, name), links + 1)
+        if not stat.S_ISDIR(below.st_mode):
+            raise InvalidArgument(f"{os.fsdecode(parent.join(name))} is not a directory")
+        made = self._make(parent, name)
+        self.lower.copy_directory(parent.path, name, made.fd, below)
+        self.times.setdefault(made.path, (below.st_atime_ns, below.st_mtime_ns))
+        return Directory(made.fd, made.path)
+
+    def _make(self, parent: Directory, name: bytes, *, opaque: bool = False) -> Directory:
+        os.mkdir(name, 0o755, dir_fd=parent.fd)
+        made = Directory(os.open(name, OPEN, dir_fd=parent.fd), parent.join(name))
+        if opaque and self.lower is not None:
+            os.setxattr(made.fd, self.lower.opaque, b"y")
+        return made
+
+
+class Lower:
+    """The merged lower layers of an overlay whose upper directory is being written.
+
+    `opaque` is the attribute that marks an upper directory as hiding what is below it.
+    """
+
+    def __init__(self, root: int, opaque: str) -> None:
+        self._root = root
+        self.opaque = opaque
+        self.hidden: set[bytes] = set()
+
+    def stat(self, directory: bytes, name: bytes) -> os.stat_result | None:
+        """What the entry was before this layer; None if it was not there, or is hidden."""
+        fd = self._open(directory)
+        if fd is None:
+            return None
+        try:
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        finally:
+            os.close(fd)
+
+    def readlink(self, directory: bytes, name: bytes) -> bytes:
+        """The target of a link that `stat` found."""
+        with self._opened(directory) as parent:
+            return os.readlink(name, dir_fd=parent)
+
+    def names(self, directory: bytes) -> list[bytes]:
+        """The entries of a directory; none if it was not there."""
+        fd = self._open(directory, os.O_RDONLY)
+        if fd is None:
+            return []
+        try:
+            return [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+
+    def copy_directory(self, directory: bytes, name: bytes, made: int, found: os.stat_result) -> None:
+        """Give the new directory `made` owner, mode and attributes of the one below it."""
+        os.fchown(made, found.st_uid, found.st_gid)
+        os.fchmod(made, stat.S_IMODE(found.st_mode))
+        with self._opened(directory) as parent:
+            fd = os.open(name, OPEN, dir_fd=parent)
+            try:
+                copy_xattrs(fd, made)
+            finally:
+                os.close(fd)
+
+    def copy_file(self, directory: bytes, name: bytes, to: Directory) -> bool:
+        """Copy a regular file up, whole, so that it can be linked to; False if there is none."""
+        found = self.stat(directory, name)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return False
+        with self._opened(directory) as parent:
+            reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            _copy_file(reading, name, to, found)
+        finally:
+            os.close(reading)
+        return True
+
+    def _opened(self, directory: bytes) -> "_Closing":
+        fd = self._open(directory)
+        if fd is None:
+            raise FileNotFoundError(errno.ENOENT, "gone from the lower layers", directory)
+        return _Closing(fd)
+
+    def _open(self, directory: bytes, flags: int = os.O_PATH) -> int | None:
+        if self.hidden and self._is_hidden(directory):
+            return None
+        resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
+        try:
+            return syscalls.openat2(self._root, directory or b".", flags | os.O_DIRECTORY, resolve)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+
+    def _is_hidden(self, path: bytes) -> bool:
+        while path not in self.hidden:
+            if not path:
+                return False
+            path = path.rpartition(b"/")[0]
+        return True
+
+
+class _Closing:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def is_whiteout(directory: int, name: bytes) -> bool:
+    """Whether the entry is overlayfs's mark of a removed one: a character device 0, 0."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
+def _copy_file(reading: int, name: bytes, to: Directory, found: os.stat_result) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    writing = os.open(name, flags, 0o600, dir_fd=to.fd)
+    try:
+        while os.sendfile(writing, reading, None, 1 << 30):
+            pass
+        os.fchown(writing, found.st_uid, found.st_gid)
+        copy_xattrs(reading, writing)
+        os.fchmod(writing, stat.S_IMODE(found.st_mode))
+        os.utime(writing, ns=(found.st_atime_ns, found.st_mtime_ns))
+    finally:
+        os.close(writing)

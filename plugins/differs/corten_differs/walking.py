@@ -1,0 +1,231 @@
+"""The differ walking: tar layers, plain or compressed, unpacked and made in worker processes.
+
+Here, in the daemon, only blobs are opened and answers awaited; hostile bytes and file trees are the workers' business
+(`unpack`, `pack`).
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from corten.contracts.content import ContentReader, ContentStore, ContentWriter
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.diff import Progress
+from corten.contracts.mounts import Mount
+from corten.contracts.workers import Worker, Workers
+from corten.errors import AlreadyExists, CortenError, mapped
+
+from . import media_types
+from .streams import Limits
+from .unpack import PROGRESS
+
+UNCOMPRESSED = "containerd.io/uncompressed"
+CHUNK = 1 << 20
+
+
+class WalkingDiffer:
+    """Contract `Differ`. `target` is an empty directory that workers mount on, each in its own mount namespace."""
+
+    def __init__(
+        self, workers: Workers, target: Path, *, limits: Limits | None = None, absolute_names: bool = False
+    ) -> None:
+        self._workers = workers
+        self._target = target
+        self._limits = limits or Limits()
+        self._absolute_names = absolute_names
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"WalkingDiffer({self._target})"
+
+    def apply(
+        self,
+        layer: Descriptor,
+        mounts: Sequence[Mount],
+        content: ContentStore,
+        *,
+        payloads: Mapping[str, bytes] | None = None,
+        sync_fs: bool = False,
+        progress: Progress | None = None,
+    ) -> Descriptor:
+        media_types.compression(layer.media_type)
+        request = {
+            "mounts": [asdict(mount) for mount in mounts],
+            "target": str(self._target),
+            "digest": layer.digest,
+            "size": layer.size,
+            "sync": sync_fs,
+            "limits": asdict(self._limits),
+            "absolute_names": self._absolute_names,
+        }
+        with content.reader(layer.digest) as blob, _named(f"apply layer {layer.digest}"):
+            answer = self._unpack(request, blob, progress)
+        return Descriptor(media_types.OCI_TAR, answer["digest"], answer["size"])
+
+    def compare(
+        self,
+        lower: Sequence[Mount],
+        upper: Sequence[Mount],
+        content: ContentStore,
+        *,
+        media_type: str = "",
+        ref: str = "",
+        labels: Mapping[str, str] | None = None,
+        source_date_epoch: int | None = None,
+    ) -> Descriptor:
+        wanted = media_type or media_types.OCI_GZIP
+        request = {
+            "lower": [asdict(mount) for mount in lower],
+            "upper": [asdict(mount) for mount in upper],
+            "target": str(self._target),
+            "compression": media_types.compression(wanted),
+            "epoch": source_date_epoch,
+        }
+        made_up = f"corten-diff-{uuid.uuid4().hex}"
+        with content.writer(ref or made_up) as writer, _named("compare two trees"):
+            try:
+                writer.truncate(0)  # a ref that was begun before starts again: its bytes are not known here
+                return self._pack(request, wanted, writer, content, labels or {})
+            except BaseException:
+                writer.close()
+                if not ref:
+                    _abort(content, made_up)
+                raise
+
+    def _unpack(self, request: Mapping[str, Any], blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
+        payload = json.dumps(request).encode()
+        fd = blob.fileno()
+        if fd < 0:
+            return self._unpack_pumped(payload, blob, progress)
+        # Another descriptor of the same open file would share its offset, so the blob is opened anew.
+        own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if progress is None:
+                return _answer(self._workers.start("corten_differs.unpack:apply", payload, [own]))
+            return self._unpack_reported(payload, own, progress)
+        finally:
+            os.close(own)
+
+    def _unpack_reported(self, payload: bytes, own: int, progress: Progress) -> dict[str, Any]:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                worker = self._workers.start("corten_differs.unpack:apply", payload, [own, writing])
+            finally:
+                os.close(writing)
+            with _killed_on_error(worker):
+                while message := os.read(reading, PROGRESS.size * 64):
+                    progress(PROGRESS.unpack(message[-PROGRESS.size :])[0])
+                return _answer(worker)
+        finally:
+            os.close(reading)
+
+    def _unpack_pumped(self, payload: bytes, blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                worker = self._workers.start("corten_differs.unpack:apply", payload, [reading])
+            finally:
+                os.close(reading)
+            with _killed_on_error(worker):
+                _pump(blob, writing, progress)
+        finally:
+            os.close(writing)
+        return _answer(worker)
+
+    def _pack(
+        self,
+        request: Mapping[str, Any],
+        media_type: str,
+        writer: ContentWriter,
+        content: ContentStore,
+        labels: Mapping[str, str],
+    ) -> Descriptor:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        size = 0
+        try:
+            try:
+                worker = self._workers.start("corten_differs.pack:compare", json.dumps(request).encode(), [writing])
+            finally:
+                os.close(writing)
+            with _killed_on_error(worker):
+                while data := os.read(reading, CHUNK):
+                    size += writer.write(data)
+                answer = _answer(worker)
+        finally:
+            os.close(reading)
+        digest = self._commit(writer, content, size, {**labels, UNCOMPRESSED: answer["digest"]})
+        return Descriptor(media_type, digest, size)
+
+    def _commit(self, writer: ContentWriter, content: ContentStore, size: int, labels: Mapping[str, str]) -> str:
+        digest = writer.digest()
+        try:
+            return writer.commit(size, digest, labels)
+        except AlreadyExists:
+            found = content.info(digest)
+            missing = {key: value for key, value in labels.items() if found.labels.get(key) != value}
+            for key in missing:
+                content.update(type(found)(digest, labels=missing), [f"labels.{key}"])
+            return digest
+
+
+def _pump(blob: ContentReader, writing: int, progress: Progress | None) -> None:
+    offset = 0
+    while offset < blob.size:
+        data = memoryview(blob.read_at(offset, CHUNK))
+        if not data:
+            break
+        offset += len(data)
+        try:
+            while data:
+                data = data[os.write(writing, data) :]
+        except BrokenPipeError:
+            return  # the worker has ended; its answer tells why
+        if progress is not None:
+            progress(offset)
+
+
+def _answer(worker: Worker) -> dict[str, Any]:
+    with _killed_on_error(worker):
+        answer: dict[str, Any] = json.loads(worker.result())
+        return answer
+
+
+class _killed_on_error:  # noqa: N801  reads as the statement it is
+    """A worker whose caller fails has nobody to work for."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._worker.kill()
+
+
+class _named:  # noqa: N801
+    """Put the action before the message of an error, and map foreign ones."""
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CortenError):
+            raise type(error)(f"{self._action}: {error.message}") from error
+        if isinstance(error, OSError):
+            with mapped(self._action):
+                raise error
+
+
+def _abort(content: ContentStore, ref: str) -> None:
+    try:
+        content.abort(ref)
+    except CortenError:
+        pass  # committed, or never begun
