@@ -29,7 +29,7 @@ class Streams:
 
 
 class Attachment:
-    """Open from construction, so that a daemon never waits for a reader; `start` begins to copy, `close` ends it."""
+    """Open from construction, so that a daemon never waits for a reader; `copy_…` begins, `close` ends it."""
 
     def __init__(self, stdio: Stdio, streams: Streams, keys: bytes = b"") -> None:
         self._streams = streams
@@ -50,12 +50,19 @@ class Attachment:
             # Read-write, so that opening never fails for want of a reader, and what is typed early is not lost.
             self._writer = self._open(stdio.stdin, os.O_RDWR) if stdio.stdin and streams.stdin is not None else -1
 
-    def start(self, input_ended: Callable[[], Awaitable[None]]) -> None:
-        """Copy from now on; `input_ended` is called when standard input has come to its end."""
+    def copy_outputs(self) -> None:
+        """From now on."""
         loop = asyncio.get_running_loop()
         for fd, sink in self._readers:
             stop = self._stop_outputs.fd
             self._outputs.append(loop.run_in_executor(self._pool, pump.drain, fd, sink, stop))
+
+    def copy_input(self, input_ended: Callable[[], Awaitable[None]]) -> None:
+        """From now on; `input_ended` is called when standard input has come to its end.
+
+        Only once the process is started: a shim may open an exec's FIFO that late, and what was written to a FIFO that
+        both sides have not open is lost.
+        """
         if self._writer >= 0:
             self._input = asyncio.ensure_future(self._typed(input_ended))
 

@@ -10,7 +10,8 @@ from corten.errors import FailedPrecondition, InvalidArgument, NotFound
 from corten.oci import image_defaults
 from corten.oci.image_defaults import ImageDefaults
 from corten.oci_image import documents, media_types, unpack
-from corten.oci_image.model import ImageConfig, Index, Manifest
+from corten.oci_image.choice import choose
+from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
 
 from .client import Client
@@ -55,19 +56,8 @@ async def resolve(client: Client, image: Image, platform: Platform | None = None
             what = f"image {image.name!r}: config {manifest.config.digest}"
             return Resolved(image.name, target, manifest, documents.config(config, what))
         index = documents.index(data, target.media_type, f"image {image.name!r}: index {target.digest}")
-        target = _chosen(image.name, index, platform or platforms.host())
+        target = choose(index, platform or platforms.host(), f"image {image.name!r}")
     raise FailedPrecondition(f"image {image.name!r}: more than {MAX_DEPTH} indexes lie within each other")
-
-
-def _chosen(name: str, index: Index, wanted: Platform) -> Descriptor:
-    images = [entry for entry in index.entries if not entry.is_attestation]
-    offered = [(entry.platform, entry.descriptor) for entry in images if entry.platform]
-    if (best := platforms.best(wanted, offered)) is not None:
-        return best
-    if len(images) == 1 and images[0].platform is None:
-        return images[0].descriptor
-    there = ", ".join(sorted({str(platform) for platform, _ in offered})) or "none"
-    raise NotFound(f"image {name!r}: there is nothing for the platform {wanted} (its platforms: {there})")
 
 
 async def _read(client: Client, name: str, blob: Descriptor) -> bytes:

@@ -35,16 +35,19 @@ class Process:
     def __repr__(self) -> str:
         return f"Process({self.id!r}{f', exec {self.exec_id!r}' if self.exec_id else ''}, pid={self.pid})"
 
-    async def start(self) -> None:
+    async def start(self, *, copy: bool = True) -> None:
         """Start what was created, and copy its streams from then on."""
-        if self._attachment is not None:
-            self._attachment.start(self._input_ended)
+        if copy and self._attachment is not None:
+            self._attachment.copy_outputs()
         self.pid = await self._client.tasks.start(self.id, self.exec_id)
+        if copy and self._attachment is not None:
+            self._attachment.copy_input(self._input_ended)
 
     def follow(self) -> None:
         """Copy the streams of a process that runs already."""
         if self._attachment is not None:
-            self._attachment.start(self._input_ended)
+            self._attachment.copy_outputs()
+            self._attachment.copy_input(self._input_ended)
 
     async def wait(self) -> Exit | None:
         """Until the process has ended and its output is delivered; None if the person detached first."""

@@ -67,10 +67,17 @@ async def create(client: Client, options: RunOptions, progress: Progress = ignor
 
 
 async def start(
-    client: Client, container: Container, streams: Streams | None = None, *, tty: bool = False, keys: bytes = b""
+    client: Client,
+    container: Container,
+    streams: Streams | None = None,
+    *,
+    tty: bool = False,
+    keys: bytes = b"",
+    copy: bool = True,
 ) -> Process:
     """Create and start the task of a container; without `streams` its output goes nowhere.
 
+    With `copy` False the FIFOs are made, but left to whoever attaches later.
     On failure no task is left. Raises AlreadyExists if it has a task, and the runtime's errors.
     """
     pipes, attachment = opened(streams, tty=tty, keys=keys)
@@ -81,7 +88,7 @@ async def start(
         mounts = await _rootfs(client, container)
         await client.tasks.create(container.id, mounts, stdio, container.runtime.options)
         created = True
-        await process.start()
+        await process.start(copy=copy)
     except BaseException:
         await asyncio.shield(process.discard() if created else _released(process, pipes))
         raise
@@ -112,6 +119,11 @@ async def remove(client: Client, id: str, *, force: bool = False) -> None:
         with suppress(NotFound):
             await client.snapshots(container.snapshotter).remove(container.snapshot_key)
     await client.containers.delete(id)
+
+
+async def remove_ended_task(client: Client, id: str) -> None:
+    """Make room for a new task of the container; FailedPrecondition if the old one still runs."""
+    await _remove_task(client, id, force=False)
 
 
 async def stop(client: Client, id: str, signal: int, timeout: float) -> Exit:

@@ -21,6 +21,9 @@ class WireSink:
             return False
         return True
 
+    async def labels(self, digest: str) -> Mapping[str, str]:
+        return (await self._content.info(digest)).labels
+
     async def read(self, digest: str, limit: int) -> bytes:
         return await self._content.read_all(digest, limit)
 

@@ -1,0 +1,38 @@
+"""Progress bars on standard error, for as long as there is a terminal to show them on."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from corten.client.progress import Progress
+
+
+@contextmanager
+def watched() -> Iterator["Progress"]:
+    """A progress callback; one bar for each item, or nothing at all where nobody watches."""
+    from corten.client.progress import ignored
+
+    if not sys.stderr.isatty():
+        yield ignored
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        known: dict[str, object] = {}
+
+        def show(item: str, done: int, total: int) -> None:
+            if item not in known:
+                known[item] = bars.add_task(_short(item), total=total or None)
+            bars.update(known[item], completed=done, total=total or None)  # type: ignore[arg-type]
+
+        yield show
+
+
+def _short(item: str) -> str:
+    what, _, digest = item.partition(" ")
+    return f"{what:8} {digest.removeprefix('sha256:')[:12]}"

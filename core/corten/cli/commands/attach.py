@@ -1,0 +1,40 @@
+"""`corten attach`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..session import Session
+from .common import on_terminal, process_exit
+
+if TYPE_CHECKING:
+    from corten.client import Client
+
+
+@click.command()
+@click.option("--detach-keys", default="ctrl-p,ctrl-q", show_default=True, help="Leave it running.")
+@click.argument("container")
+@click.pass_obj
+@process_exit
+def attach(session: Session, container: str, detach_keys: str) -> int:
+    """Connect the terminal to CONTAINER, which was started with -t or -i and is not attached elsewhere."""
+    return session.run(lambda client: _attach(client, container, detach_keys))
+
+
+async def _attach(client: Client, id: str, keys: str) -> int:
+    from corten.client.process import Process
+    from corten.client.process import attach as attached
+
+    from ..foreground import Foreground
+
+    tty = (await client.tasks.get(id)).stdio.terminal
+    foreground = Foreground(tty and on_terminal(), True, keys)
+
+    async def begin() -> Process:
+        process = await attached(client, id, foreground.streams, foreground.keys)
+        process.follow()
+        return process
+
+    return await foreground.follow(begin)

@@ -1,0 +1,92 @@
+"""Options and steps that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from corten.errors import CortenError
+
+from .. import exits, reporting
+
+if TYPE_CHECKING:
+    from corten.client import Client
+    from corten.contracts.objects import Image
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def snapshotter_option(command: F) -> F:
+    """Adds `--snapshotter`."""
+    return click.option(
+        "--snapshotter",
+        envvar="CONTAINERD_SNAPSHOTTER",
+        default="overlayfs",
+        show_default=True,
+        show_envvar=True,
+        help="Where the file trees are kept.",
+    )(command)
+
+
+def registry_options(command: F) -> F:
+    """Adds what a pull needs: `--platform`, `--plain-http`, `--user`."""
+    for option in (
+        click.option("--platform", help="The platform wanted, e.g. linux/arm64; this machine's by default."),
+        click.option(
+            "--plain-http", is_flag=True, help="Speak http; with a registry on this machine that is done anyway."
+        ),
+        click.option("--login", help="USER[:PASSWORD] for the registry; docker's config file is looked at otherwise."),
+    ):
+        command = option(command)
+    return command
+
+
+def process_exit(command: F) -> F:
+    """For commands that exit as a process does: their own errors are told apart by 125, 126 and 127."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> int:
+        try:
+            code: int = command(*args, **kwargs)
+        except CortenError as error:
+            return reporting.report(error, exits.of_start(error))
+        return code
+
+    return wrapped  # type: ignore[return-value]
+
+
+async def pull_with_bars(
+    client: Client, name: str, *, platform: str | None, plain_http: bool, login: str | None, snapshotter: str
+) -> Image:
+    """Pull as the options say, with progress bars if somebody watches."""
+    from corten import platforms
+    from corten.client.pull import PullOptions, pull
+    from corten.registry.credentials import Credentials, docker_credentials
+
+    from ..bars import watched
+
+    lookup = docker_credentials()
+    if login:
+        user, colon, password = login.partition(":")
+        given = Credentials(user, password if colon else click.prompt("Password", hide_input=True, err=True))
+
+        def lookup(host: str) -> Credentials | None:
+            return given
+
+    options = PullOptions(
+        platform=platforms.parse(platform) if platform else None,
+        snapshotter=snapshotter,
+        plain_http=True if plain_http else None,
+        credentials=lookup,
+    )
+    with watched() as progress:
+        return await pull(client, name, options, progress)
+
+
+def on_terminal() -> bool:
+    """Whether a person types."""
+    return sys.stdin is not None and sys.stdin.isatty()

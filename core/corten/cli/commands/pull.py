@@ -1,0 +1,31 @@
+"""`corten pull`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..session import Session
+from .common import pull_with_bars, registry_options, snapshotter_option
+
+if TYPE_CHECKING:
+    from corten.client import Client
+
+
+@click.command()
+@click.option("--no-unpack", is_flag=True, help="Only fetch; unpack when a container is made.")
+@snapshotter_option
+@registry_options
+@click.argument("image")
+@click.pass_obj
+def pull(session: Session, /, image: str, no_unpack: bool, **given: Any) -> None:
+    """Fetch IMAGE from its registry and unpack it; prints its full name and digest."""
+    snapshotter = "" if no_unpack else given.pop("snapshotter")
+    given.pop("snapshotter", None)
+
+    async def work(client: Client) -> None:
+        pulled = await pull_with_bars(client, image, snapshotter=snapshotter, **given)
+        click.echo(f"{pulled.name} {pulled.target.digest}")
+
+    session.run(work)
