@@ -66,7 +66,7 @@ class EventsService:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         decoder = frames.Decoder()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             while data := await reader.read(65536):
                 for frame in decoder.feed(data):
                     assert isinstance(frame, frames.Frame)
@@ -98,7 +98,7 @@ class World:
 
     async def runtime(self) -> Any:
         """A runtime as the daemon would start it."""
-        shims = {}
+        shims: dict[Any, Any] = {}
         supervisor = Supervisor()
         *shim_plugins, task_plugin = plugins()
         common: dict[str, Any] = {
@@ -111,7 +111,7 @@ class World:
         for registration in shim_plugins:
             context = self._context(registration, config=self.config, **common)
             shims[(SHIM, registration.id)] = registration.init(context)
-        instances = {**shims, (EVENT, "exchange"): self.exchange}
+        instances: dict[Any, Any] = {**shims, (EVENT, "exchange"): self.exchange}
         runtime: Any = task_plugin.init(self._context(task_plugin, instances=instances, **common))
         await runtime.start()
         return runtime

@@ -1,6 +1,7 @@
 """One task as the daemon sees it: every operation is a call to its shim, its answer in the contract's words."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from corten.api.runtime.task.v2 import shim_pb2 as pb
 from corten.api.types.task import task_pb2
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, Status, Stdio
-from corten.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown
+from corten.errors import CortenError, FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown
 from corten.wire.ttrpc.client import TtrpcClient
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
@@ -20,6 +21,7 @@ M = TypeVar("M", bound=Message)
 SHORT = 10.0
 """Seconds for calls that ask a shim for what it knows."""
 SIGNALS = range(65)
+_WRONG_STATE = re.compile(r"cannot \w+ (task in|an?) (created|running|stopped|deleted|paused)")
 _STATUS = {
     task_pb2.CREATED: Status.CREATED,
     task_pb2.RUNNING: Status.RUNNING,
@@ -222,7 +224,17 @@ class ShimTask:
             raise NotFound(f"task {self._id!r}: does not exist")
         if self._client is None:
             raise Unavailable(f"task {self._id!r}: its shim is not connected")
-        return await self._client.call(self._service, method, request, answer, timeout=timeout)
+        try:
+            return await self._client.call(self._service, method, request, answer, timeout=timeout)
+        except Unknown as error:
+            raise clarified(error) from None
+
+
+def clarified(error: Unknown) -> CortenError:
+    """Older shims answer Unknown for what has a class: recognised by their words."""
+    if _WRONG_STATE.search(error.message):
+        return FailedPrecondition(error.message)
+    return NotFound(error.message) if "process already finished" in error.message else error
 
 
 def _pack(message: AnyMessage, value: AnyValue) -> None:

@@ -14,7 +14,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "start": frozenset({CREATED}),
     "pause": frozenset({RUNNING}),
     "resume": frozenset({PAUSED}),
-    "exec": frozenset({RUNNING}),
+    "exec": frozenset({CREATED, RUNNING}),
     "delete": frozenset({CREATED, STOPPED}),
     "update": frozenset({CREATED, RUNNING, PAUSED}),
     "checkpoint": frozenset({RUNNING, PAUSED}),
