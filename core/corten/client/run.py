@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, Container, RuntimeInfo
 from corten.contracts.runtime import Exit, Stdio
-from corten.errors import CortenError, NotFound, PermissionDenied
+from corten.errors import CortenError, FailedPrecondition, NotFound, PermissionDenied
 from corten.oci import rootfs, spec, users
 from corten.oci.image_defaults import ImageDefaults
 from corten.oci.options import SpecOptions, User
@@ -193,7 +193,9 @@ async def _released(process: Process, pipes: fifos.Fifos | None) -> None:
 async def _remove_task(client: Client, id: str, *, force: bool) -> None:
     try:
         state = await client.tasks.get(id)
-        if force and state.status not in ("stopped", "unknown"):
+        if state.status not in ("stopped", "unknown"):
+            if not force:
+                raise FailedPrecondition(f"container {id!r}: its task is {state.status}")
             await stop(client, id, KILL, 10)
         await client.tasks.delete(id)
     except NotFound:
