@@ -24,7 +24,8 @@ def read(text: str, source: str) -> Document:
         node = loader.get_single_node()
         data = walk.value(node, ()) if node is not None else {}
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        last = len(text.splitlines())  # the parser counts a line more when it runs off the end
+        line = min(error.problem_mark.line + 1, last) if error.problem_mark else 1
         raise InvalidArgument(f"configuration: {source}:{line}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InvalidArgument(f"configuration: {source}: not valid YAML: {error}") from error

@@ -132,7 +132,7 @@ class Lifecycle:
         try:
             with _Blamed(f"plugin {uri}"):
                 environment.hooks.register(uri, instance)
-            if start := getattr(instance, "start", None):
+            if start := _starter(instance):
                 await self._under_deadline(f"plugin {uri}: start", start, self._deadlines.start)
         except Exception:
             environment.hooks.unregister(uri)
@@ -215,6 +215,15 @@ async def _caught(call: Callable[[], object]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+def _starter(instance: object) -> Callable[[], object] | None:
+    """The instance's `start`, if it is the life cycle's; some contracts have one of their own, with arguments."""
+    start = getattr(instance, "start", None)
+    if not inspect.iscoroutinefunction(start):
+        return None
+    needed = [each for each in inspect.signature(start).parameters.values() if each.default is each.empty]
+    return None if any(each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in needed) else start
 
 
 def _close_late(instance: object) -> None:

@@ -75,6 +75,8 @@ def load(entry_point: EntryPoint, deadline: float = IMPORT_DEADLINE) -> list[Fou
 def checked(returned: object) -> tuple[Registration, ...]:
     """The registrations that an entry point returned. Raises InvalidArgument if they are not sound."""
     several = returned if isinstance(returned, tuple) else (returned,)
+    if not several:
+        raise InvalidArgument("returned no registration (a plugin that is not for this host raises SkipPlugin in init)")
     for each in several:
         if not isinstance(each, Registration):
             raise InvalidArgument(f"returned {type(each).__name__}, not a Registration or a tuple of them")

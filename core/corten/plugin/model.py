@@ -11,9 +11,9 @@ tuple. Its module must be importable on every platform and import nothing heavy:
         from ._tape import TapeSnapshotter
         return TapeSnapshotter(context.root, context.config_as(TapeConfig))
 
-An instance may have any of three optional methods: `async start()` runs on the event loop once `init` returned
-(servers, background jobs); `close()`, plain or async, is called at stop in reverse order under a deadline; methods
-marked with `corten.plugin.hooks.hookimpl` are registered as hooks.
+An instance may have any of three optional methods: `async start()`, if it needs no arguments, runs on the event loop
+once `init` returned (servers, background jobs); `close()`, plain or async, is called at stop in reverse order under a
+deadline; methods marked with `corten.plugin.hooks.hookimpl` are registered as hooks.
 """
 
 from __future__ import annotations
