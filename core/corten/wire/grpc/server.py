@@ -67,7 +67,7 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
         # The size of replies is checked in the handler, which can say what to do about it.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", limits.max_concurrent_streams),
-        # A burst of calls beyond these is cancelled by grpc before any handler sees it; its own bounds are 1000 and 3000.
+        # A burst of calls beyond these is cancelled by grpc before any handler sees it; its own: 1000, 3000.
         ("grpc.server.max_pending_requests", limits.max_concurrent_calls),
         ("grpc.server.max_pending_requests_hard_limit", 2 * limits.max_concurrent_calls),
         ("grpc.so_reuseport", 0),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from corten.errors import CortenError, Unavailable
+from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unavailable
 
 from .frames import Decoder, Frame, Oversized
 
@@ -53,6 +53,11 @@ class FrameConnection(asyncio.Protocol):
         if self._transport:
             self._transport.close()
 
+    @property
+    def faulty(self) -> bool:
+        """Whether the peer broke the rules, and did not just go away."""
+        return isinstance(self._reason, InvalidArgument | ResourceExhausted)
+
     def fail(self, reason: CortenError) -> None:
         """End the connection at once."""
         self._reason = self._reason or reason
@@ -84,7 +89,7 @@ class FrameConnection(asyncio.Protocol):
         if self._transport:
             self._transport.pause_reading()
         loop = asyncio.get_running_loop()
-        self._set_stalled(loop.call_later(self._stall, self.fail, Unavailable("the ttrpc peer stopped reading")))
+        self._set_stalled(loop.call_later(self._stall, self.fail, ResourceExhausted("the ttrpc peer stopped reading")))
 
     def resume_writing(self) -> None:
         self._writable.set()

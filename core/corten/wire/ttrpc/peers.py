@@ -114,7 +114,7 @@ class Peer:
             log.debug("%s went before it was told: %s", self.name, status.text)
 
     def _lost(self, reason: CortenError | None) -> None:
-        if reason:
+        if reason and self.connection.faulty:
             log.warning("ttrpc client %s: the connection was ended: %s", self.name or "unknown", reason.message)
         self._leave()
         self._gone(self)
