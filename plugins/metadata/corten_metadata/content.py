@@ -14,7 +14,7 @@ from corten import content_fields, digests
 from corten import fieldpaths as masks
 from corten import filters as filter_rules
 from corten.api.events.content_pb2 import ContentDelete
-from corten.contracts.content import ContentInfo, ContentReader, ContentStore, IngestStatus
+from corten.contracts.content import ContentInfo, ContentReader, ContentStore, ContentWriter, IngestStatus
 from corten.contracts.scope import Scope
 from corten.errors import AlreadyExists, InvalidArgument, NotFound
 
@@ -134,15 +134,22 @@ class NamespacedContent:
             self._join_blob(expected)
             raise
         self._common.alarm.note(ingest.expires_at or None)
-        total = total if size is None else size
-        opening = Opening(self._common, self._scope, self._backend, ref, ingest.backend_ref, total, expected)
+        opening = Opening(self._common, self._scope, self._backend, ref, ingest.backend_ref, size or total, expected)
+        if size is not None:
+            return NamespacedWriter(opening, None)
         try:
-            inner = None if size is not None else self._backend.writer(ingest.backend_ref, total=total)
+            return NamespacedWriter(opening, self._backend_writer(ingest.backend_ref, total, expected if lost else ""))
         except BaseException:
             if ingest.number == number:
                 self._common.store.write(lambda txn: remove_ingest(txn, self._scope.namespace, ref), vital=True)
             raise
-        return NamespacedWriter(opening, inner)
+
+    def _backend_writer(self, ref: str, total: int, expected: str) -> ContentWriter:
+        """The backend is told what is expected only if it has no such blob: it would refuse, for another's sake."""
+        try:
+            return self._backend.writer(ref, total=total, expected=expected)
+        except AlreadyExists:
+            return self._backend.writer(ref, total=total)
 
     def _size_to_share(self, digest: str, total: int) -> int | None:
         """The size of a blob that is there and may be shared; None if the bytes have to be written."""

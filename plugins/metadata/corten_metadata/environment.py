@@ -56,6 +56,13 @@ class Environment:
         """Bytes of the file that hold, or once held, pages."""
         return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
+    @property
+    def free(self) -> int:
+        """Bytes of the file that hold nothing any more, roughly: LMDB uses them again before it extends the file."""
+        stat = self._env.stat()
+        live = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return self.used - int(live * stat["psize"])
+
     def begin_read(self) -> Any:
         """A read transaction; give it back with `end_read`."""
         self._check_process()

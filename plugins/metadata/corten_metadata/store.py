@@ -22,7 +22,7 @@ from typing import Any, TypeVar, cast
 import lmdb
 from corten.errors import CortenError, Internal, Unavailable
 
-from . import migrations, schema
+from . import migrations, reserve, schema
 from .codec import Decoder, Encoder
 from .environment import MAP_SIZE, Environment, is_full, translated
 from .jobs import Job
@@ -224,6 +224,8 @@ class Store:
         if all(job.vital for job in jobs):
             return
         estimate = sum(2 * writing.size + OVERHEAD for writing in done)
+        if self._environment.free >= estimate + reserve.SIZE:
+            return
         if not self._reserve.covers(self._environment.used + estimate):
             raise OSError(28, "No space left on device but the reserve for removals")
 
