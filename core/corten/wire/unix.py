@@ -93,10 +93,9 @@ class PlacedSocket:
             self._directory = -1
 
     def _clear(self) -> None:
-        with suppress(FileNotFoundError):
-            self._private.joinpath(_NAME).unlink()
-        with suppress(FileNotFoundError):
-            self._private.rmdir()
+        for take in (self._private.joinpath(_NAME).unlink, self._private.rmdir):
+            with suppress(OSError):  # not there; what really is in the way fails the mkdir
+                take()
 
 
 def refuse_taken(path: str) -> None:
