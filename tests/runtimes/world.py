@@ -220,6 +220,14 @@ async def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Reader:
     """A client at the reading end of a FIFO, opened as containerd's clients do before the task exists."""
 

@@ -102,14 +102,19 @@ class OwnShim:
         record = bundles.read_bootstrap(bundle)
         known: Mapping[str, Any] = record.get("corten") or {}
         pid = _init_pid(bundle)
-        if known.get("boot_id") == bundles.boot_id():
-            _kill_shim(int(known.get("pid", 0)), int(known.get("started", 0)))
-            _delete_container(id, known)
-        mount.unmount_all(bundle / "rootfs")
-        address = str(record.get("address", "")).removeprefix("unix://")
-        for path in self._state.glob(f"s/{Path(address).name}*") if address else ():
-            path.unlink(missing_ok=True)
+        try:
+            if known.get("boot_id") == bundles.boot_id():
+                _kill_shim(int(known.get("pid", 0)), int(known.get("started", 0)))
+                _delete_container(id, known)
+        finally:
+            mount.unmount_all(bundle / "rootfs")
+            self._remove_sockets(str(record.get("address", "")))
         return Exit(pid, KILLED, time.time_ns())
+
+    def _remove_sockets(self, address: str) -> None:
+        name = Path(address.removeprefix("unix://")).name
+        for path in self._state.glob(f"s/{name}*") if name else ():
+            path.unlink(missing_ok=True)
 
 
 def _options(options: AnyValue | None) -> oci_pb2.Options:
@@ -143,6 +148,8 @@ def _kill_shim(pid: int, started: int) -> None:
 
 
 def _delete_container(id: str, known: Mapping[str, Any]) -> None:
+    if not os.path.isdir(os.path.join(str(known["runc_root"]), id)):
+        return  # runc knows nothing of it
     flags = ["--systemd-cgroup"] if known.get("systemd_cgroup") else []
     command = [str(known["runc"]), "--root", str(known["runc_root"]), *flags, "delete", "--force", id]
     with mapped(f"task {id!r}: runc delete --force", {FileNotFoundError: NotFound}):

@@ -50,6 +50,8 @@ class Container:
         self.cgroups = cgroups.Cgroups({})
         self._oom: OomWatch | None = None
         self._commands = 0
+        self._strays: Later[None] = Later()
+        """Set once what outlived init is dealt with."""
 
     def process(self, exec_id: str) -> Process:
         """The exec of that id, or init for the empty one. Raises NotFound."""
@@ -230,7 +232,11 @@ class Container:
             _remove(path)
 
     def _delete_init(self, init: Process) -> Steps[None]:
-        yield from self._runc(["delete", "--force", self.id])
+        if init.outcome is None:
+            yield from self._runc(["delete", "--force", self.id])
+        else:
+            yield from self._strays.wait()
+            yield from self._runc(["delete", self.id])
         if init.outcome is None:
             yield from self._reaper.expect(init.pid).wait()
         for process in list(self.execs.values()):
@@ -285,8 +291,11 @@ class Container:
 
     def _kill_strays(self) -> None:
         """In a shared pid namespace what init started survives it; the container has ended, so it must too."""
-        if not self.making.private_pids:
-            self._loop.drive(self._runc(["kill", "--all", self.id, "KILL"]), _ignore)
+        if self.making.private_pids:
+            self._strays.set(None)
+        else:
+            kill = self._runc(["kill", "--all", self.id, "KILL"])
+            self._loop.drive(kill, lambda *_: self._strays.set(None))  # it fails when there are none
 
     def _drained(self, process: Process) -> Steps[None]:
         """Wait for the last of its output; a client that does not read is given up with the rest."""
@@ -315,10 +324,6 @@ class Container:
     def _number(self) -> int:
         self._commands += 1
         return self._commands
-
-
-def _ignore(value: None, error: BaseException | None) -> None:
-    """What is killed may have gone already."""
 
 
 def _remove(path: str) -> None:

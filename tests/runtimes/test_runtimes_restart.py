@@ -1,0 +1,167 @@
+"""Daemons and shims that die: containers, output and exit codes survive the one; nothing is left of the other."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from corten.contracts.runtime import Status, Stdio
+from corten.errors import NotFound
+from runtimes.conftest import clear
+from runtimes.world import NAMESPACE, Reader, World, alive, eventually, process
+
+pytestmark = pytest.mark.integration
+
+
+def _shim(world: World, id: str) -> int:
+    pid: int = json.loads((world.tasks / id / "bootstrap.json").read_text())["corten"]["pid"]
+    return pid
+
+
+async def test_a_second_daemon_takes_over(world: World) -> None:
+    first = await world.runtime()
+    out = Reader(world.fifo())
+    script = "trap 'echo bye; exit 5' TERM; echo up; while true; do sleep 0.02; done"
+    task = await first.create(NAMESPACE, "kept", world.options("/bin/sh", "-c", script, stdio=Stdio(stdout=out.path)))
+    pid = await task.start()
+    await first.close()
+    second = await world.runtime()
+    try:
+        again = await second.get(NAMESPACE, "kept")
+        state = await again.state()
+        assert (again.pid, state.status, state.stdio.stdout) == (pid, Status.RUNNING, out.path)
+        await again.kill(signal.SIGTERM)
+        assert (await again.wait()).status == 5
+        assert await out.end() == b"up\nbye\n"
+        await again.delete()
+        assert world.remains() == []
+    finally:
+        await clear(second)
+        await second.close()
+
+
+async def test_exits_while_no_daemon_runs_are_kept_and_told(world: World) -> None:
+    first = await world.runtime()
+    task = await first.create(NAMESPACE, "alone", world.options("/bin/sh", "-c", "sleep 0.3; exit 42"))
+    await task.start()
+    await eventually(lambda: len(world.events.topics("alone")) == 2)
+    await first.close()
+    await world.events.stop()
+    await asyncio.sleep(0.6)
+    await world.events.start()
+    second = await world.runtime()
+    try:
+        again = await second.get(NAMESPACE, "alone")
+        assert (await again.state()).status == Status.STOPPED
+        assert (await again.wait()).status == 42
+        await eventually(lambda: world.events.topics("alone") == ["/tasks/create", "/tasks/start", "/tasks/exit"])
+        assert (await again.delete()).status == 42
+    finally:
+        await clear(second)
+        await second.close()
+
+
+async def test_the_zygote_may_die(world: World, runtime: Any) -> None:
+    task = await runtime.create(NAMESPACE, "orphan", world.options("/bin/sh", "-c", "sleep 0.3; exit 6"))
+    await task.start()
+    os.kill(world.zygote.pid, signal.SIGKILL)
+    assert (await task.wait()).status == 6
+    await task.delete()
+    another = await runtime.create(NAMESPACE, "next", world.options("/bin/true"))
+    await another.start()
+    assert (await another.wait()).status == 0
+    await another.delete()
+
+
+async def test_a_shim_that_dies_takes_its_container_and_no_other(world: World, runtime: Any) -> None:
+    doomed = await runtime.create(NAMESPACE, "doomed", world.options("/bin/sleep", "60"))
+    other = await runtime.create(NAMESPACE, "other", world.options("/bin/sleep", "60"))
+    pid = await doomed.start()
+    await other.start()
+    waiting = asyncio.ensure_future(doomed.wait())
+    await asyncio.sleep(0.05)
+    os.kill(_shim(world, "doomed"), signal.SIGKILL)
+    ended = await asyncio.wait_for(waiting, 10)
+    assert (ended.pid, ended.status) == (pid, 137)
+    with pytest.raises(NotFound):
+        await runtime.get(NAMESPACE, "doomed")
+    assert not alive(pid)
+    assert world.exchange.topics == ["/tasks/exit", "/tasks/delete"]
+    assert [event.exit_status for event in world.exchange.messages] == [137, 137]
+    assert not (world.tasks / "doomed").exists()
+    assert (await other.state()).status == Status.RUNNING
+    again = await runtime.create(NAMESPACE, "doomed", world.options("/bin/true"))
+    await again.delete()
+
+
+async def test_a_shim_that_died_with_the_daemon_is_cleaned_up(world: World) -> None:
+    first = await world.runtime()
+    task = await first.create(NAMESPACE, "lost", world.options("/bin/sleep", "60"))
+    pid = await task.start()
+    await first.close()
+    os.kill(_shim(world, "lost"), signal.SIGKILL)
+    second = await world.runtime()
+    with pytest.raises(NotFound):
+        await second.get(NAMESPACE, "lost")
+    assert not alive(pid)
+    assert world.exchange.topics == ["/tasks/exit", "/tasks/delete"]
+    assert world.remains() == []
+    await second.close()
+
+
+async def test_a_hung_shim_delays_nobody_else(world: World) -> None:
+    first = await world.runtime()
+    for id in ("hung", "well"):
+        task = await first.create(NAMESPACE, id, world.options("/bin/sleep", "60"))
+        await task.start()
+    hung = _shim(world, "hung")
+    os.kill(hung, signal.SIGSTOP)
+    await first.close()
+    second = await world.runtime()
+    try:
+        started = time.monotonic()
+        assert (await (await second.get(NAMESPACE, "well")).state()).status == Status.RUNNING
+        assert time.monotonic() - started < 3
+        with pytest.raises(NotFound):
+            await second.get(NAMESPACE, "hung")
+        assert not alive(hung)
+    finally:
+        await clear(second)
+        await second.close()
+
+
+async def test_a_bundle_of_another_boot_is_not_believed(world: World) -> None:
+    first = await world.runtime()
+    task = await first.create(NAMESPACE, "old", world.options("/bin/true"))
+    await task.delete()
+    await first.close()
+    bundle = world.tasks / "old"
+    bundle.mkdir()
+    record = {"version": 3, "address": f"unix://{world.state}/s/none", "corten": {"kind": "own", "boot_id": "another"}}
+    (bundle / "bootstrap.json").write_text(json.dumps(record | {"corten": {**record["corten"], "pid": os.getpid()}}))  # type: ignore[dict-item]
+    (bundle / "init.pid").write_text(str(os.getpid()))
+    second = await world.runtime()
+    assert list(await second.list(NAMESPACE)) == []
+    assert world.remains() == []
+    assert world.exchange.topics == ["/tasks/exit", "/tasks/delete"]
+    await second.close()
+
+
+async def test_an_execs_exit_is_told_after_a_restart(world: World) -> None:
+    first = await world.runtime()
+    task = await first.create(NAMESPACE, "host", world.options("/bin/sleep", "60"))
+    await task.start()
+    await task.exec("job", process(["/bin/sh", "-c", "sleep 0.2; exit 8"]), Stdio())
+    await task.start("job")
+    await first.close()
+    second = await world.runtime()
+    try:
+        again = await second.get(NAMESPACE, "host")
+        assert (await again.wait("job")).status == 8
+        assert (await again.delete("job")).status == 8
+    finally:
+        await clear(second)
+        await second.close()

@@ -1,0 +1,189 @@
+"""Streams of real containers: FIFOs, pipes and terminals, and every way in which they have been got wrong."""
+
+import asyncio
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corten.contracts.runtime import Stdio
+from runtimes.world import NAMESPACE, Reader, World, eventually, process
+
+pytestmark = pytest.mark.integration
+
+
+async def _run(runtime: Any, world: World, *args: str, stdio: Stdio, **changes: Any) -> Any:
+    task = await runtime.create(NAMESPACE, world.id(), world.options(*args, stdio=stdio, **changes))
+    await task.start()
+    return task
+
+
+async def test_both_outputs_arrive_and_end(runtime: Any, world: World) -> None:
+    out, err = Reader(world.fifo()), Reader(world.fifo())
+    task = await _run(
+        runtime, world, "/bin/sh", "-c", "echo out; echo err >&2", stdio=Stdio(stdout=out.path, stderr=err.path)
+    )
+    assert (await out.end(), await err.end()) == (b"out\n", b"err\n")
+    assert (await task.wait()).status == 0
+    await task.delete()
+
+
+@pytest.mark.parametrize("private_pids", [True, False], ids=["direct", "piped"])
+async def test_much_output_is_whole(runtime: Any, world: World, private_pids: bool) -> None:
+    out = Reader(world.fifo())
+    task = await _run(
+        runtime, world, "/bin/sh", "-c", "seq 200000; dd if=/dev/zero bs=64k count=100 2>/dev/null",
+        stdio=Stdio(stdout=out.path), private_pids=private_pids,
+    )  # fmt: skip
+    await task.wait()
+    data = await out.end(30)
+    assert data == b"".join(b"%d\n" % n for n in range(1, 200001)) + bytes(64 * 1024 * 100)
+    await task.delete()
+
+
+@pytest.mark.parametrize("private_pids", [True, False], ids=["direct", "piped"])
+async def test_cat_ends_when_the_client_closes_stdin(runtime: Any, world: World, private_pids: bool) -> None:
+    stdin, out = world.fifo(), Reader(world.fifo())
+    task = await runtime.create(
+        NAMESPACE, world.id(),
+        world.options("/bin/cat", stdio=Stdio(stdin=stdin, stdout=out.path), private_pids=private_pids),
+    )  # fmt: skip
+    writer = os.open(stdin, os.O_WRONLY)
+    await task.start()
+    os.write(writer, b"first ")
+    await eventually(lambda: out.data == b"first ")
+    os.write(writer, b"last")
+    await task.close_stdin()
+    await asyncio.sleep(0.05)
+    assert not out.ended.is_set(), "what the client still has open is not ended by CloseIO"
+    os.close(writer)
+    assert await out.end() == b"first last"
+    assert (await task.wait()).status == 0
+    await task.delete()
+
+
+async def test_stdin_stays_open_while_clients_come_and_go(runtime: Any, world: World) -> None:
+    stdin, out = world.fifo(), Reader(world.fifo())
+    task = await _run(runtime, world, "/bin/cat", stdio=Stdio(stdin=stdin, stdout=out.path))
+    for word in (b"one ", b"two "):
+        Path(stdin).write_bytes(word)
+        await eventually(partial(_ends_with, out, word))
+    await task.kill(9)
+    await task.wait()
+    await task.delete()
+
+
+@pytest.mark.parametrize("private_pids", [True, False], ids=["direct", "piped"])
+async def test_a_reader_may_leave_and_come_back(runtime: Any, world: World, private_pids: bool) -> None:
+    path = world.fifo()
+    first = Reader(path)
+    script = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.01; done"
+    task = await _run(runtime, world, "/bin/sh", "-c", script, stdio=Stdio(stdout=path), private_pids=private_pids)
+    await eventually(lambda: b"line 3\n" in first.data)
+    await first.leave()
+    await asyncio.sleep(0.3)
+    second = Reader(path)
+    assert (await task.wait()).status == 0
+    data = first.data + await second.end()
+    assert data == b"".join(b"line %d\n" % n for n in range(60))
+    await task.delete()
+
+
+async def test_exec_streams_and_codes(runtime: Any, world: World) -> None:
+    task = await _run(runtime, world, "/bin/sleep", "60", stdio=Stdio())
+    out, stdin = Reader(world.fifo()), world.fifo()
+    await task.exec("copy", process(["/bin/cat"]), Stdio(stdin=stdin, stdout=out.path))
+    writer = os.open(stdin, os.O_RDWR)
+    await task.start("copy")
+    os.write(writer, b"through the exec")
+    await task.close_stdin("copy")
+    os.close(writer)
+    assert await out.end() == b"through the exec"
+    assert (await task.wait("copy")).status == 0
+    await task.delete("copy")
+
+
+async def test_a_background_child_holds_an_execs_output_for_ten_seconds_at_most(runtime: Any, world: World) -> None:
+    task = await _run(runtime, world, "/bin/sleep", "60", stdio=Stdio())
+    out = Reader(world.fifo())
+    await task.exec("holder", process(["/bin/sh", "-c", "sleep 50 & echo done"]), Stdio(stdout=out.path))
+    await task.start("holder")
+    assert (await task.wait("holder")).status == 0
+    started = time.monotonic()
+    assert await out.end(15) == b"done\n"
+    assert 5 < time.monotonic() - started < 12
+    await task.delete("holder")
+
+
+async def test_terminal_with_resize_and_input(runtime: Any, world: World) -> None:
+    stdin, out = world.fifo(), Reader(world.fifo())
+    stdio = Stdio(stdin=stdin, stdout=out.path, terminal=True)
+    script = "stty size; read word; stty size; echo got $word; exit 4"
+    task = await _run(runtime, world, "/bin/sh", "-c", script, stdio=stdio)
+    await eventually(lambda: b"\r\n" in out.data)
+    await task.resize_pty(132, 43)
+    writer = os.open(stdin, os.O_WRONLY)
+    os.write(writer, b"it\n")
+    assert (await task.wait()).status == 4
+    os.close(writer)
+    data = await out.end()
+    assert b"43 132\r\n" in data
+    assert data.endswith(b"got it\r\n")
+    await task.delete()
+
+
+async def test_terminal_of_an_exec(runtime: Any, world: World) -> None:
+    task = await _run(runtime, world, "/bin/sleep", "60", stdio=Stdio())
+    out = Reader(world.fifo())
+    await task.exec("tty", process(["/bin/sh", "-c", "[ -t 0 ] && echo a tty"]), Stdio("", out.path, "", True))
+    await task.start("tty")
+    assert await out.end() == b"a tty\r\n"
+    assert (await task.wait("tty")).status == 0
+    await task.delete("tty")
+
+
+async def test_output_to_a_file(runtime: Any, world: World) -> None:
+    path = world.folder / "out.log"
+    path.write_text("before\n")
+    task = await _run(runtime, world, "/bin/echo", "after", stdio=Stdio(stdout=f"file://{path}"))
+    await task.wait()
+    assert path.read_text() == "before\nafter\n"
+    await task.delete()
+
+
+async def test_what_init_left_in_a_shared_pid_namespace_is_killed(runtime: Any, world: World) -> None:
+    task = await _run(
+        runtime, world, "/bin/sh", "-c", "sleep 61.5 & exit 0", stdio=Stdio(), private_pids=False,
+        cgroupsPath=f"/{world.id()}",
+    )  # fmt: skip
+    await task.wait()
+    await eventually(lambda: not _running(b"sleep\x0061.5\0"))
+    await task.delete()
+
+
+async def test_signals_reach_init(runtime: Any, world: World) -> None:
+    out = Reader(world.fifo())
+    script = "trap 'echo caught; exit 9' USR1; echo ready; while true; do sleep 0.02; done"
+    task = await _run(runtime, world, "/bin/sh", "-c", script, stdio=Stdio(stdout=out.path))
+    await eventually(lambda: out.data == b"ready\n")
+    await task.kill(signal.SIGUSR1)
+    assert (await task.wait()).status == 9
+    assert await out.end() == b"ready\ncaught\n"
+    await task.delete()
+
+
+def _ends_with(reader: Reader, word: bytes) -> bool:
+    return reader.data.endswith(word)
+
+
+def _running(command: bytes) -> bool:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if entry.read_bytes().endswith(command):
+                return True
+        except OSError:
+            continue
+    return False
