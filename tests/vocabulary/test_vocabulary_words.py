@@ -59,7 +59,8 @@ def test_digests_round_trip(data: bytes, algorithm: str) -> None:
 @pytest.mark.parametrize(
     "digest",
     ["", ":", "sha256:", "sha256", "sha256:" + "0" * 63, "sha256:" + "0" * 65, "sha256:" + "A" * 64,
-     "sha256:" + "g" * 64, "SHA256:" + "0" * 64, "md5:" + "0" * 32, "sha256:" + "0" * 64 + "\n", "sha256:../../../etc/passwd",
+     "sha256:" + "g" * 64, "SHA256:" + "0" * 64,
+     "md5:" + "0" * 32, "sha256:" + "0" * 64 + "\n", "sha256:../../../etc/passwd",
      "sha512:" + "0" * 64, "sha256+b64:" + "0" * 64, " sha256:" + "0" * 64, "sha256:" + "٣" * 64, "x" * 100000],
 )  # fmt: skip
 def test_malformed_digests(digest: str) -> None:

@@ -83,7 +83,15 @@ class StoreSink:
         def opened() -> ContentWriter:
             return self._store.writer(ref, total=total, expected=expected)
 
-        return _StoreWriter(await self._run(opened), self._run)
+        opening: asyncio.Future[ContentWriter] = asyncio.ensure_future(self._run(opened))
+        try:
+            return _StoreWriter(await asyncio.shield(opening), self._run)
+        except asyncio.CancelledError:
+            # The thread goes on and takes the ref, which nobody would free.
+            await asyncio.wait([opening])
+            if not opening.exception():
+                await self._run(opening.result().close)
+            raise
 
     async def abort(self, ref: str) -> None:
         try:
