@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from corten.errors import InvalidArgument
@@ -62,6 +61,8 @@ def dotted(path: KeyPath) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean X?)` for the known name most like `name`; empty if none is."""
+    from difflib import get_close_matches  # only for those who make a mistake: it costs the start 5 ms
+
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator
 from glob import glob
 
@@ -84,6 +83,8 @@ def _is_toml(path: str, text: str) -> bool:
         return False
     if path.endswith(".toml"):
         return True
+    import tomllib
+
     try:
         return bool(tomllib.loads(text))
     except tomllib.TOMLDecodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from .logs import LEVELS, setup
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and end the process."""
+    gc.disable()  # until the daemon is up: what is made on the way stays
     code = run(sys.argv[1:] if argv is None else argv)
     logging.shutdown()
     sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -124,6 +125,8 @@ class _Daemon:
 
     def _announce(self, lifecycle: Lifecycle, environment: Environment) -> None:
         up = [uri for uri in lifecycle.plan.order if lifecycle.plugins[uri].state is State.OK]
+        gc.freeze()
+        gc.enable()
         seconds = time.monotonic() - self._began
         log.info("serving on %s: %r", environment.grpc_address, lifecycle)
         log.info("cortend successfully booted in %.3fs", seconds)
