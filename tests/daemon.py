@@ -10,6 +10,7 @@ system on it), killed by pid, unmounted and removed.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peers import Ctr, alive, stop, unmount_below, wait_until
+from peers import Ctr, alive, mounts_below, stop, unmount_below, wait_until
 
 CORTEND = Path(sys.executable).with_name("cortend")
 CORTEN = Path(sys.executable).with_name("corten")
@@ -69,7 +70,7 @@ class Daemon:
         return [str(self.program), *own, *self.args]
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it; with `wait`, until it answers Version."""
+        """Start it; with `wait`, until it takes connections."""
         with (self.folder / "cortend.log").open("ab") as log:
             self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, env={**os.environ, **self.env})
         if wait:
@@ -110,7 +111,8 @@ class Daemon:
     def _answers_or_ended(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             return True
-        return os.path.exists(self.address) and self.ctr.try_("version").returncode == 0
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self.address) == 0
 
 
 @contextmanager
@@ -155,6 +157,20 @@ def clear(folder: Path) -> None:
     unmount_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
     for path in cgroups:
+        for level in (path, path.parent):
+            with suppress(OSError):
+                level.rmdir()
+
+
+def mounts_and_processes(folder: Path) -> list[str]:
+    """What there still is of a daemon that has stopped: mount points, and processes by pid."""
+    return [*mounts_below(folder), *(f"process {pid}" for pid in processes_on(folder))]
+
+
+def remove_cgroups(namespace: str) -> None:
+    """Remove the empty cgroups `/<namespace>` that runtimes leave, as no container of it is there any more."""
+    top = Path("/sys/fs/cgroup")
+    for path in [*top.glob(namespace), *top.glob(f"*/{namespace}")]:
         with suppress(OSError):
             path.rmdir()
 
