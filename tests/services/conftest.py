@@ -1,13 +1,15 @@
 """Contexts for the plugins of this package, on folders and pools of their own."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from corten.testing.context import FakeContext
+from services.world import World, open_world
 
 MakeContext = Callable[..., FakeContext]
+MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
@@ -21,3 +23,16 @@ async def make_context(tmp_path: Path) -> AsyncIterator[MakeContext]:
     yield make
     for context in made:
         await context.close()
+
+
+@pytest.fixture
+def make_world(make_context: MakeContext, tmp_path: Path) -> Iterator[MakeWorld]:
+    worlds: list[World] = []
+
+    def make(**fields: Any) -> World:
+        worlds.append(open_world(tmp_path / f"world{len(worlds)}", make_context, **fields))
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.metadata.close()

@@ -82,6 +82,11 @@ class MemoryTask:
         self.processes = {"": _Process(self.pid, options.stdio)}
         self._forget = forget
 
+    def look(self) -> Any:
+        """All that calls can change."""
+        states = {id: (process.status, process.exit_status) for id, process in self.processes.items()}
+        return self.id, states, self.calls, self.waiters
+
     async def start(self, exec_id: str = "") -> int:
         process = await self._process(exec_id)
         if process.status is not Status.CREATED:

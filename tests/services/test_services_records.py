@@ -1,9 +1,7 @@
 """The services over the real metadata store: namespaces, containers, images, leases, sandboxes, snapshots."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from corten.api.services.containers.v1 import containers_pb2
@@ -14,88 +12,24 @@ from corten.api.services.sandbox.v1 import sandbox_pb2
 from corten.api.services.snapshots.v1 import snapshots_pb2
 from corten.api.types.descriptor_pb2 import Descriptor
 from corten.api.types.sandbox_pb2 import Sandbox
-from corten.contracts.gc import GcStats
 from corten.contracts.objects import Image
-from corten.contracts.snapshots import Snapshotter
 from corten.digests import of
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
 from corten.plugin.hooks import HookRelay, hookimpl
-from corten.plugin.model import PluginContext
-from corten.plugin.types import GC, LEASE, METADATA, SANDBOX_STORE
 from corten.pools import Pools
 from corten.testing.calls import Attempt, Caller, Outcome, abandon_at_every_step
-from corten.testing.context import FakeContext
-from corten.testing.events import RecordingExchange
-from corten.testing.memory_content import MemoryContent
-from corten_metadata.metadata import LmdbMetadata
-from corten_snapshotters.registration import native
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from services.conftest import MakeContext
-from services.doubles import service
+from services.conftest import MakeWorld
+from services.world import World
 
-IDS = ("namespaces", "containers", "images", "leases", "sandboxes", "snapshots")
 TARGET = Descriptor(media_type="application/vnd.oci.image.manifest.v1+json", digest=of(b"m"), size=1)
 
 
-class CountingCollector:
-    """Collects, and counts how often."""
-
-    def __init__(self, metadata: LmdbMetadata) -> None:
-        self._metadata = metadata
-        self.runs = 0
-
-    def schedule_and_wait(self) -> GcStats:
-        self.runs += 1
-        return self._metadata.collect()
-
-
-@dataclass
-class World:
-    """A metadata store and the services in front of it."""
-
-    context: FakeContext
-    metadata: LmdbMetadata
-    collector: CountingCollector
-
-    def caller(self, namespace: str = "default", lease: str = "") -> Caller:
-        return Caller(*(service(id, self.context) for id in IDS), namespace=namespace, lease=lease)
-
-
-MakeWorld = Callable[..., World]
-
-
 @pytest.fixture
-def make_world(make_context: MakeContext, tmp_path: Path) -> Iterator[MakeWorld]:
-    worlds: list[World] = []
-
-    def make(**fields: Any) -> World:
-        folder = tmp_path / f"world{len(worlds)}"
-        own = FakeContext(folder / "native", folder / "state")
-        snapshotter = cast("Snapshotter", native().init(cast("PluginContext", own)))
-        own.pools.close()
-        metadata = LmdbMetadata(
-            folder / "meta", MemoryContent(), {"native": snapshotter}, RecordingExchange(), sync=False
-        )
-        collector = CountingCollector(metadata)
-        instances = {
-            (METADATA, "lmdb"): metadata,
-            (GC, "scheduler"): collector,
-            (LEASE, "manager"): metadata.leases,
-            (SANDBOX_STORE, "local"): metadata.sandboxes,
-        }
-        worlds.append(World(make_context(instances=instances, **fields), metadata, collector))
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.metadata.close()
-
-
-@pytest.fixture
-def world(make_world: MakeWorld) -> World:
+async def world(make_world: MakeWorld) -> World:
     return make_world()
 
 
@@ -399,7 +333,7 @@ async def test_a_mutation_left_at_any_step_is_done(
     make_world: MakeWorld, id: str, method: str, request_: Message, again: type[CortenError]
 ) -> None:
     async def fresh() -> Attempt:
-        return Attempt(service(id, make_world().context), method, request_)
+        return Attempt(make_world().service(id), method, request_)
 
     async def check(attempt: Attempt, outcome: Outcome) -> None:
         assert outcome.error is None
@@ -427,7 +361,7 @@ async def test_a_list_left_at_any_step_holds_up_nobody(world: World, id: str, me
         await ask(caller, SNAPSHOTS, "Prepare", prepare(f"k{number}"))
 
     async def fresh() -> Attempt:
-        return Attempt(service(id, world.context), method, request_)
+        return Attempt(world.service(id), method, request_)
 
     async def check(attempt: Attempt, outcome: Outcome) -> None:
         made = leases_pb2.CreateRequest(id=f"step{outcome.step}")
