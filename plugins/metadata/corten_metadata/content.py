@@ -88,7 +88,7 @@ class NamespacedContent:
         pin = Node(INGEST, self._scope.namespace, ref)
         self._common.holds.pin(pin)
         try:
-            with self._common.holds.hold(("blobs", expected)):
+            with self._common.holds.alone(pin), self._common.holds.hold(("blobs", expected)):
                 return self._open(ref, total, expected)
         except BaseException:
             self._common.holds.unpin(pin)
