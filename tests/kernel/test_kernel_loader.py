@@ -79,7 +79,7 @@ def look(folder: Path, deadline: float = 5.0) -> tuple[dict[str, dict[str, objec
 def test_a_failure_becomes_a_plugin_with_that_error(tmp_path: Path, source: str, cause: str, words: str) -> None:
     package(tmp_path, "some-package", source)
     found, noise, _ = look(tmp_path)
-    broken = found["io.corten.unloaded.v1.some-package.it"]
+    broken = found["io.corten.unloaded.some-package.v1.it"]
     assert broken["cause"] == cause
     assert words in str(broken["error"])
     assert "some_package:plugin of some-package 1.0" in str(broken["error"])
@@ -92,8 +92,8 @@ def test_an_import_that_never_returns_is_given_up(tmp_path: Path, where: str) ->
     package(tmp_path, "endless", where)
     package(tmp_path, "sound", SOUND.format(id="sound"))
     found, _, seconds = look(tmp_path, deadline=1)
-    assert "did not end in 1 seconds" in str(found["io.corten.unloaded.v1.endless.it"]["error"])
-    assert "endless.py" in str(found["io.corten.unloaded.v1.endless.it"]["error"])
+    assert "did not end in 1 seconds" in str(found["io.corten.unloaded.endless.v1.it"]["error"])
+    assert "endless.py" in str(found["io.corten.unloaded.endless.v1.it"]["error"])
     assert found["io.containerd.snapshotter.v1.sound"]["error"] is None
     assert seconds < 10
 

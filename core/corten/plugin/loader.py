@@ -31,8 +31,8 @@ BUILTIN = "corten"
 IMPORT_DEADLINE = 10.0
 """Seconds that importing and calling one entry point may take."""
 
-UNLOADED: PluginType[object] = PluginType("io.corten.unloaded.v1")
-"""The type of the stand-in for an entry point that gave no registration."""
+UNLOADED = "io.corten.unloaded"
+"""With the name of the distribution and `v1` behind it: the type of what stands in for a plugin that was not loaded."""
 
 EntryPoint = importlib.metadata.EntryPoint
 
@@ -87,8 +87,13 @@ def checked(returned: object) -> tuple[Registration, ...]:
 
 def stand_in(distribution: str, entry_point: str) -> Registration:
     """A registration for what could not be loaded; its init is never run."""
-    id = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{distribution.partition(' ')[0]}.{entry_point}")
-    return Registration(UNLOADED, id, _never, summary=f"Entry point {entry_point} of {distribution}, not loaded")
+    type: PluginType[object] = PluginType(f"{UNLOADED}.{_identifier(distribution.partition(' ')[0])}.v1")
+    summary = f"Entry point {entry_point} of {distribution}, not loaded"
+    return Registration(type, _identifier(entry_point), _never, summary=summary)
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
 
 
 def settle(found: Iterable[Found]) -> Iterator[Found]:
