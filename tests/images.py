@@ -1,4 +1,4 @@
-"""Images for tests: layers written with tarfile, laid out as OCI, pushed with skopeo. Independent of Corten's own code."""
+"""Images for tests: layers by tarfile, an OCI layout, pushed with skopeo; independent of Corten's own code."""
 
 import gzip
 import hashlib
@@ -51,6 +51,7 @@ def base_layer(tar: tarfile.TarFile) -> None:
     file(tar, "bin/busybox", BUSYBOX.read_bytes(), 0o755)
     for applet in APPLETS:
         link(tar, f"bin/{applet}", "busybox")
+    file(tar, "bin/talk", b"#!/bin/sh\nsleep 1\necho before\nsleep 2\necho after\n", 0o755)
     file(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home:/bin/sh\n")
     file(tar, "etc/group", b"root:x:0:\nuser:x:1000:\n")
 

@@ -72,7 +72,7 @@ async def test_idle_subscribers_cost_no_thread_and_go_with_their_client(node: No
 async def test_a_subscriber_that_does_not_read_is_ended_at_the_bound(node: Node, ctr: Ctr) -> None:
     headers = {"containerd-namespace": ctr.namespace}
     async with Channel(node.address) as lazy, Channel(node.address) as busy:
-        stream = lazy.server_stream(EVENTS["Subscribe"], events_pb2.SubscribeRequest(filters=["topic==/flood"]))
+        stream = lazy.server_stream(EVENTS["Subscribe"], events_pb2.SubscribeRequest(filters=['topic=="/flood"']))
         first: asyncio.Future[types_pb2.Envelope] = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.5)
         event = {"type_url": "example.Flood", "value": b"x" * 10000}
