@@ -229,7 +229,7 @@ async def test_idle_calls_cost_no_thread(sock: Path) -> None:
         before = threading.active_count()
         waits = [asyncio.ensure_future(say(client, "x", "Wait")) for _ in range(1000)]
         await until(lambda: echo.waiting == 1000)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
         echo.go.set()
         await asyncio.gather(*waits)
 

@@ -1,7 +1,7 @@
 """The methods of a `Service`: which function of the implementation answers which RPC, and with which messages."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,6 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     cancellable: bool
-    attributes: Mapping[str, str]
-    """What a trace says of it."""
 
     @property
     def stops_at_once(self) -> bool:
@@ -68,5 +66,4 @@ def _method(service: Service, rpc: MethodDescriptor) -> Method | None:
         client_streaming=rpc.client_streaming,
         server_streaming=rpc.server_streaming,
         cancellable=is_cancellable(run),
-        attributes={"rpc.service": service.name, "rpc.method": rpc.name},
     )

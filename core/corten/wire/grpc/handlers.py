@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from corten.errors import ResourceExhausted, Unavailable, Unknown
-from corten.tracing import span
+from corten.tracing import server_span
 
 from ..catalogue import Catalogue
 from ..limits import Limits
@@ -110,7 +110,7 @@ class _Served:
         call = GrpcCall(self._method.path, context)
         task = self._enter(call)
         try:
-            with span(self._method.path, **self._method.attributes):
+            with server_span(self._method.path, call.metadata):
                 self._admission(context)
                 reply = await work(call)
                 return None if self._method.server_streaming else self._bytes(reply)

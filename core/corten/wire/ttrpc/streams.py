@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from corten.api.ttrpc.request_pb2 import Request, Response
 from corten.errors import CortenError, DeadlineExceeded, ResourceExhausted, Unavailable, Unknown
-from corten.tracing import span
+from corten.tracing import server_span
 
 from ..methods import Method
 from ..running import Running, interrupted
@@ -58,7 +58,7 @@ class Stream:
     async def serve(self, running: Running) -> None:
         """Run the call to its end and answer it. Raises only CancelledError."""
         try:
-            with span(self.method.path, **self.method.attributes):
+            with server_span(self.method.path, self.call.metadata):
                 await self._within_deadline(running)
         except asyncio.CancelledError:
             if interrupted() and not self.stopping:
