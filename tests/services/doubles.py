@@ -85,7 +85,7 @@ class MemoryTask:
     def look(self) -> Any:
         """All that calls can change."""
         states = {id: (process.status, process.exit_status) for id, process in self.processes.items()}
-        return self.id, states, self.calls, self.waiters
+        return self.id, states, [call[0] for call in self.calls], self.waiters
 
     async def start(self, exec_id: str = "") -> int:
         process = await self._process(exec_id)
