@@ -108,7 +108,7 @@ def explain(daemon: Daemon, plugin: str) -> str:
         ("importerror", "a_module_that_is_nowhere"),
         ("assertion", "this package asserts at import"),
         ("systemexit", "this package exits at import"),
-        ("endless", "import"),
+        ("endless", "registration.py:3"),
     ],
 )
 def test_a_broken_import_is_shown_with_its_reason(besieged: Daemon, package: str, reason: str) -> None:
