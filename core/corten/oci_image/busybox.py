@@ -25,14 +25,19 @@ def image(binary: bytes, applets: Sequence[str], name: str = NAME) -> Image:
 
     Raises InvalidArgument if the program is not a static ELF executable.
     """
-    if is_dynamic(binary):
-        raise InvalidArgument("busybox: it needs shared libraries (install Debian's package busybox-static)")
+    check_static(binary)
     base = [*(directory(folder) for folder in _FOLDERS), directory("tmp", 0o1777)]
     base += [File("etc/passwd", _PASSWD), File("etc/group", _GROUP)]
     programs = [File("bin/busybox", binary, 0o755)]
     programs += [symlink(f"bin/{applet}", "busybox") for applet in applets if applet != "busybox"]
     execution = {"Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"], "Cmd": ["sh"], "WorkingDir": "/"}
     return build(references.normalised(name), [layer(base), layer(programs)], platforms.host(), execution)
+
+
+def check_static(binary: bytes) -> None:
+    """Raises InvalidArgument, with the remedy, for a program that would need more files."""
+    if is_dynamic(binary):
+        raise InvalidArgument("busybox: it needs shared libraries (install Debian's package busybox-static)")
 
 
 def is_dynamic(binary: bytes) -> bool:
@@ -56,8 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the tar archive to write")
     options = parser.parse_args(arguments)
     try:
+        binary = options.busybox.read_bytes()
+        check_static(binary)
         listing = subprocess.run([options.busybox, "--list"], check=True, capture_output=True, text=True)
-        made = image(options.busybox.read_bytes(), listing.stdout.split(), options.name)
+        made = image(binary, listing.stdout.split(), options.name)
         with options.output.open("wb") as file:
             write_archive(made, file)
     except (OSError, subprocess.CalledProcessError, CortenError) as error:

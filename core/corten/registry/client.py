@@ -74,7 +74,7 @@ class RegistryClient:
             auto_decompress=False,  # the digest is of what is sent
             read_bufsize=CHUNK,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"corten/{__version__}"},
+            headers={"User-Agent": f"corten/{__version__}", "Accept-Encoding": "identity"},
         )
         self._authority = Authority(self._session, credentials)
         self._plain_http = plain_http

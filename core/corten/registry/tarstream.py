@@ -119,18 +119,24 @@ class _Forward(io.RawIOBase):
         return self._at
 
 
-class _Rejoined:
-    """A stream whose first bytes were read already."""
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were read already; closing it leaves the stream alone."""
 
     def __init__(self, head: bytes, file: Readable) -> None:
         self._head = head
         self._file = file
 
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            return self._file.read(size)
-        data, self._head = (self._head[:size], self._head[size:]) if size >= 0 else (self._head, b"")
-        return data
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        size = len(buffer)
+        if self._head:
+            data, self._head = self._head[:size], self._head[size:]
+        else:
+            data = self._file.read(size)
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def compression(head: bytes) -> str:

@@ -1,0 +1,405 @@
+"""A registry that lies, breaks off, redirects and demands: nothing wrong gets into the store."""
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from corten import digests, references
+from corten.errors import (
+    CortenError,
+    DataLoss,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from corten.oci_image import documents, media_types
+from corten.oci_image.build import File, Image, build, layer
+from corten.platforms import Platform
+from corten.registry.client import RegistryClient
+from corten.registry.credentials import Credentials
+from corten.registry.pull import pull
+from corten.registry.retry import Retry
+from corten.registry.sink import StoreSink
+from corten.testing.content import MemoryContent
+
+pytestmark = pytest.mark.timeout(60)
+AMD64 = Platform("linux", "amd64")
+BIG = bytes(range(256)) * 12000
+IMAGE = build("x", [layer([File("big", BIG)], compressed=False)], AMD64, {"Cmd": ["true"]})
+LAYER = next(digest for digest, data in IMAGE.blobs.items() if len(data) > len(BIG))
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+
+
+async def honest(request: web.Request) -> None:
+    """Leave everything to the honest part."""
+
+
+@asynccontextmanager
+async def serving(first: Handler = honest, image: Image = IMAGE) -> AsyncIterator[tuple[str, list[web.Request]]]:
+    """A registry that asks `first` before it answers honestly; its address, and the requests that came."""
+    requests: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        requests.append(request)
+        return await first(request) or _honest(request, image)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        yield f"127.0.0.1:{server.port}", requests
+    finally:
+        await server.close()
+
+
+def _honest(request: web.Request, image: Image) -> web.Response:
+    kind, name = request.path.split("/")[-2:]
+    digest = image.target.digest if name == "tag" else name
+    if digest not in image.blobs:
+        return web.json_response({"errors": [{"code": "UNKNOWN", "message": "no such thing"}]}, status=404)
+    data = image.blobs[digest]
+    headers = {"Docker-Content-Digest": digest}
+    if kind == "manifests":
+        headers["Content-Type"] = image.target.media_type
+    given = request.headers.get("Range", "")
+    if given:
+        start = int(given.removeprefix("bytes=").removesuffix("-"))
+        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        return web.Response(body=data[start:], headers=headers, status=206)
+    return web.Response(body=data, headers=headers)
+
+
+async def fetched(address: str, store: MemoryContent, **options: object) -> None:
+    async with RegistryClient(retry=Retry(3, 0.01, 0.02), **options) as client:  # type: ignore[arg-type]
+        await pull(client, references.parse(f"{address}/x:tag"), StoreSink(store), AMD64)
+
+
+async def refused(first: Handler, error: type[CortenError], says: str, image: Image = IMAGE) -> MemoryContent:
+    """The pull must fail like that, and leave no wrong blob."""
+    store = MemoryContent()
+    async with serving(first, image) as (address, _):
+        with pytest.raises(error, match=says):
+            await fetched(address, store)
+    assert all(digests.of(store.data(info.digest)) == info.digest for info in store.walk())
+    return store
+
+
+def ann(_: str) -> Credentials:
+    return Credentials("ann", "secret")
+
+
+def is_layer(request: web.Request) -> bool:
+    return request.path.endswith(LAYER)
+
+
+def is_manifest(request: web.Request, method: str = "GET") -> bool:
+    return "/manifests/" in request.path and request.method == method
+
+
+async def test_an_honest_registry_serves() -> None:
+    store = MemoryContent()
+    async with serving() as (address, requests):
+        await fetched(address, store)
+    assert store.data(LAYER) == IMAGE.blobs[LAYER]
+    assert [request.method for request in requests] == ["HEAD", "GET", "GET", "GET"]
+    assert {request.headers["Accept-Encoding"] for request in requests} == {"identity"}
+
+
+async def test_other_bytes_of_the_same_length() -> None:
+    async def lie(request: web.Request) -> web.Response | None:
+        return web.Response(body=bytes(len(IMAGE.blobs[LAYER]))) if is_layer(request) else None
+
+    store = await refused(lie, DataLoss, "the bytes are others")
+    assert store.statuses() == []
+
+
+@pytest.mark.parametrize("length", [0, 10, len(IMAGE.blobs[LAYER]) + 1])
+async def test_another_length_announced(length: int) -> None:
+    async def lie(request: web.Request) -> web.Response | None:
+        return web.Response(body=bytes(length)) if is_layer(request) else None
+
+    await refused(lie, DataLoss, "the registry announces")
+
+
+@pytest.mark.parametrize("length", [10, 40_000_000])
+async def test_another_length_sent_without_announcing_it(length: int) -> None:
+    async def lie(request: web.Request) -> web.StreamResponse | None:
+        if not is_layer(request):
+            return None
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            for _ in range(0, length, 100_000):
+                await response.write(bytes(min(length, 100_000)))
+        except ConnectionError:
+            pass
+        return response
+
+    await refused(lie, DataLoss, "the registry (sends more|has 10 bytes)")
+
+
+async def test_broken_connections_are_resumed_where_they_broke() -> None:
+    async def drop(request: web.Request) -> web.StreamResponse | None:
+        if not is_layer(request):
+            return None
+        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        data = IMAGE.blobs[LAYER]
+        response = web.StreamResponse(status=206 if start else 200)
+        response.headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        response.content_length = len(data) - start
+        await response.prepare(request)
+        await response.write(data[start : start + 1_100_000])
+        assert request.transport
+        request.transport.close()
+        return response
+
+    store = MemoryContent()
+    async with serving(drop) as (address, requests):
+        await fetched(address, store)
+    assert store.data(LAYER) == IMAGE.blobs[LAYER]
+    ranges = [request.headers.get("Range") for request in requests if is_layer(request)]
+    assert ranges[0] is None
+    assert len(set(ranges)) == len(ranges) >= 3
+
+
+async def test_a_registry_that_never_gets_further_is_given_up() -> None:
+    async def drop(request: web.Request) -> web.StreamResponse | None:
+        if is_layer(request):
+            assert request.transport
+            request.transport.close()
+            return web.Response()
+        return None
+
+    store = await refused(drop, Unavailable, "content sha256")
+    assert [status.offset for status in store.statuses()] == [0]
+
+
+async def test_ranges_ignored_or_answered_wrong() -> None:
+    async def whole(request: web.Request) -> web.Response | None:
+        return web.Response(body=IMAGE.blobs[LAYER]) if is_layer(request) else None
+
+    async def wrong(request: web.Request) -> web.Response | None:
+        headers = {"Content-Range": "bytes 7-9/10"}
+        return web.Response(status=206, body=b"abc", headers=headers) if is_layer(request) else None
+
+    for first, error in ((whole, None), (wrong, DataLoss)):
+        store = MemoryContent()
+        with store.writer(f"layer-{LAYER}", expected=LAYER) as writer:
+            writer.write(IMAGE.blobs[LAYER][:1000])
+        async with serving(first) as (address, _):
+            if error is None:
+                await fetched(address, store)
+                assert store.data(LAYER) == IMAGE.blobs[LAYER]
+            else:
+                with pytest.raises(error, match="asked for bytes from 1000"):
+                    await fetched(address, store)
+
+
+async def test_passing_errors_are_tried_again() -> None:
+    failures = [503, 429]
+
+    async def fail(request: web.Request) -> web.Response | None:
+        return web.Response(status=failures.pop()) if failures and not is_layer(request) else None
+
+    async with serving(fail) as (address, _):
+        await fetched(address, MemoryContent())
+    assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(403, PermissionDenied), (404, NotFound), (500, Unavailable), (429, ResourceExhausted), (401, Unauthenticated)],
+)
+async def test_refusals_have_their_own_class(status: int, error: type[CortenError]) -> None:
+    async def fail(request: web.Request) -> web.Response | None:
+        return web.Response(status=status, text="x" * 100000) if is_layer(request) else None
+
+    await refused(fail, error, "registry 127.0.0.1")
+
+
+async def test_a_manifest_with_other_bytes() -> None:
+    async def lie(request: web.Request) -> web.Response | None:
+        return web.json_response({"schemaVersion": 2}) if is_manifest(request) else None
+
+    await refused(lie, DataLoss, "with digest sha256")
+
+
+async def test_a_digest_header_that_is_none() -> None:
+    async def lie(request: web.Request) -> web.Response | None:
+        headers = {"Docker-Content-Digest": "sha256:../../x", "Content-Length": "5"}
+        return web.Response(headers=headers) if is_manifest(request, "HEAD") else None
+
+    await refused(lie, InvalidArgument, "digest")
+
+
+async def test_a_registry_without_head_and_without_digest_header() -> None:
+    async def old(request: web.Request) -> web.Response | None:
+        if is_manifest(request, "HEAD"):
+            return web.Response(status=405)
+        if request.path.endswith("/tag"):
+            return web.Response(body=IMAGE.blobs[IMAGE.target.digest], content_type=IMAGE.target.media_type)
+        return None
+
+    store = MemoryContent()
+    async with serving(old) as (address, _):
+        await fetched(address, store)
+    assert store.info(IMAGE.target.digest).size
+
+
+async def test_a_manifest_without_end() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse | None:
+        if not is_manifest(request):
+            return None
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            for _ in range(40):
+                await response.write(bytes(1 << 20))
+        except ConnectionError:
+            pass
+        return response
+
+    await refused(endless, ResourceExhausted, "bytes allowed")
+
+
+def _with_manifest(document: dict[str, object], media_type: str = media_types.OCI_MANIFEST) -> Image:
+    data = documents.dump(document)
+    target = documents.descriptor({"mediaType": media_type, "digest": digests.of(data), "size": len(data)}, "it")
+    return Image("x", target, {**IMAGE.blobs, target.digest: data})
+
+
+CONFIG = {"mediaType": media_types.OCI_CONFIG, "digest": LAYER, "size": 5}
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({}, "it has no 'config'"),
+        ({"config": CONFIG, "layers": [], "manifests": []}, "ambiguous"),
+        ({"config": CONFIG, "layers": [], "mediaType": media_types.OCI_INDEX}, "it says that it is"),
+        ({"config": CONFIG, "layers": {}}, "not a list"),
+        ({"config": CONFIG, "layers": [{"mediaType": "x", "digest": "sha256:../..", "size": 1}]}, "digest"),
+        ({"config": CONFIG, "layers": [{**CONFIG, "size": -1}]}, "no proper size"),
+        ({"config": CONFIG, "layers": [{**CONFIG, "size": True}]}, "no proper size"),
+        ({"config": {**CONFIG, "size": 1 << 40}, "layers": []}, "its config has"),
+        ({"config": [], "layers": []}, "not an object"),
+    ],
+)
+async def test_malformed_manifests(document: dict[str, object], says: str) -> None:
+    await refused(honest, InvalidArgument, says, _with_manifest(document))
+
+
+async def test_indexes_without_end() -> None:
+    data = documents.dump({"manifests": []})
+    blobs = dict(IMAGE.blobs)
+    for _ in range(6):
+        entry = {"mediaType": media_types.OCI_INDEX, "digest": digests.of(data), "size": len(data)}
+        blobs[digests.of(data)] = data
+        data = documents.dump({"manifests": [entry]})
+    blobs[digests.of(data)] = data
+    target = documents.descriptor(
+        {"mediaType": media_types.OCI_INDEX, "digest": digests.of(data), "size": len(data)}, "it"
+    )
+    await refused(honest, InvalidArgument, "nested", Image("x", target, blobs))
+
+
+async def test_redirects_are_followed_without_credentials() -> None:
+    async def open_host(request: web.Request) -> web.Response:
+        return web.Response(body=IMAGE.blobs[request.path.split("/")[-1]])
+
+    async with serving(open_host) as (other, theirs):
+
+        async def redirect(request: web.Request) -> web.Response | None:
+            if "Authorization" not in request.headers:
+                return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+            if "/blobs/" in request.path:
+                location = f"http://{other}/elsewhere/{request.path.split('/')[-1]}"
+                return web.Response(status=307, headers={"Location": location})
+            return None
+
+        async with serving(redirect) as (address, ours):
+            store = MemoryContent()
+            await fetched(address, store, credentials=ann)
+    assert store.data(LAYER) == IMAGE.blobs[LAYER]
+    assert theirs
+    assert not any("Authorization" in request.headers for request in theirs)
+    assert base64.b64encode(b"ann:secret").decode() in ours[-1].headers["Authorization"]
+
+
+async def test_a_redirected_host_cannot_ask_for_the_credentials() -> None:
+    async def thief(request: web.Request) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+
+    async with serving(thief) as (other, theirs):
+
+        async def redirect(request: web.Request) -> web.Response | None:
+            return web.Response(status=302, headers={"Location": f"http://{other}/x"}) if is_layer(request) else None
+
+        async with serving(redirect) as (address, _):
+            with pytest.raises(Unauthenticated):
+                await fetched(address, MemoryContent(), credentials=ann)
+    assert not any("Authorization" in request.headers for request in theirs)
+
+
+@pytest.mark.parametrize(
+    ("location", "error"),
+    [("", Unavailable), ("file:///etc/passwd", PermissionDenied), ("http://[broken", InvalidArgument)],
+)
+async def test_redirects_to_nowhere(location: str, error: type[CortenError]) -> None:
+    async def redirect(request: web.Request) -> web.Response | None:
+        return web.Response(status=302, headers={"Location": location}) if is_layer(request) else None
+
+    await refused(redirect, error, "redirect")
+
+
+async def test_tokens_are_fetched_once_and_renewed() -> None:
+    issued: list[web.Request] = []
+
+    async def with_tokens(request: web.Request) -> web.Response | None:
+        if request.path == "/token":
+            issued.append(request)
+            return web.json_response({"token": f"t{len(issued)}"})
+        valid = "Bearer t2" if "/blobs/" in request.path else "Bearer t1"
+        if request.headers.get("Authorization") == valid:
+            return None
+        realm = f'Bearer realm="http://{request.host}/token",service="s",scope="repository:x:pull"'
+        return web.Response(status=401, headers={"WWW-Authenticate": realm})
+
+    async with serving(with_tokens) as (address, _):
+        await fetched(address, MemoryContent(), credentials=ann)
+    assert [dict(request.query) for request in issued] == [{"service": "s", "scope": "repository:x:pull"}] * 2
+    assert all(request.headers["Authorization"].startswith("Basic ") for request in issued)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ("no json", Unauthenticated),
+        ("{}", Unauthenticated),
+        ('{"token": "a\\nb"}', Unauthenticated),
+        ("[]", Unauthenticated),
+    ],
+)
+async def test_token_servers_that_give_none(answer: str, error: type[CortenError]) -> None:
+    async def with_tokens(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return web.Response(text=answer)
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{request.host}/token"'})
+
+    await refused(with_tokens, error, "token server")
+
+
+@pytest.mark.parametrize("realm", ["", "nonsense", "ftp://x/y", "file:///etc/passwd"])
+async def test_token_servers_that_are_none(realm: str) -> None:
+    async def ask(request: web.Request) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    await refused(ask, Unauthenticated, "not to be trusted")
