@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from corten.linux.mount import unmount_all
+from corten.zygote.client import Zygote
+from corten_differs.walking import WalkingDiffer
 
 
 @pytest.fixture
@@ -15,3 +17,15 @@ def memory_backed() -> Iterator[Path]:
     yield path
     unmount_all(path)
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Zygote]:
+    zygote = Zygote.launch(["corten_differs.unpack", "corten_differs.pack"])
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def differ(workers: Zygote, tmp_path: Path) -> WalkingDiffer:
+    return WalkingDiffer(workers, tmp_path / "mount")

@@ -222,6 +222,14 @@ class Lower:
             os.close(reading)
         return True
 
+    def is_hidden(self, path: bytes) -> bool:
+        """Whether a directory of this layer hides what was at `path`."""
+        while path not in self.hidden:
+            if not path:
+                return False
+            path = path.rpartition(b"/")[0]
+        return True
+
     def _opened(self, directory: bytes) -> "_Closing":
         fd = self._open(directory)
         if fd is None:
@@ -229,7 +237,7 @@ class Lower:
         return _Closing(fd)
 
     def _open(self, directory: bytes, flags: int = os.O_PATH) -> int | None:
-        if self.hidden and self._is_hidden(directory):
+        if self.hidden and self.is_hidden(directory):
             return None
         resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
         try:
@@ -238,13 +246,6 @@ class Lower:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None
             raise
-
-    def _is_hidden(self, path: bytes) -> bool:
-        while path not in self.hidden:
-            if not path:
-                return False
-            path = path.rpartition(b"/")[0]
-        return True
 
 
 class _Closing:

@@ -59,6 +59,7 @@ class Extraction:
         try:
             while (entry := stream.next_entry()) is not None:
                 self._extract(entry, stream)
+            self._whiteouts.finish()
             self._directories.set_times()
         except OSError as error:
             kind = _REFUSED.get(error.errno or 0, Unknown)

@@ -120,7 +120,7 @@ def extract(tree: Tree, stream: TarStream, *, absolute_names: bool = False) -> N
     directories = Directories(tree.root, lower)
     whiteouts: Whiteouts = Ignoring()
     if lower is not None:
-        whiteouts = Converting(directories, tree.opaque)
+        whiteouts = Converting(directories, lower)
     elif os.listdir(tree.root):
         whiteouts = Deleting(directories)
     Extraction(directories, whiteouts, devices=tree.devices, absolute_names=absolute_names).run(stream)

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from corten.contracts.content import ContentReader, ContentStore, ContentWriter
+from corten.contracts.content import ContentInfo, ContentReader, ContentStore, ContentWriter
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Progress
 from corten.contracts.mounts import Mount
 from corten.contracts.workers import Worker, Workers
-from corten.errors import AlreadyExists, CortenError, mapped
+from corten.errors import AlreadyExists, CortenError, Unimplemented, mapped
 
 from . import media_types
 from .streams import Limits
@@ -166,11 +166,19 @@ class WalkingDiffer:
         try:
             return writer.commit(size, digest, labels)
         except AlreadyExists:
-            found = content.info(digest)
-            missing = {key: value for key, value in labels.items() if found.labels.get(key) != value}
-            for key in missing:
-                content.update(type(found)(digest, labels=missing), [f"labels.{key}"])
+            _relabel(content, digest, labels)
             return digest
+
+
+def _relabel(content: ContentStore, digest: str, labels: Mapping[str, str]) -> None:
+    """Give a blob that was there already the labels that it lacks."""
+    found = content.info(digest).labels
+    paths = [f"labels.{key}" for key, value in labels.items() if found.get(key) != value]
+    try:
+        if paths:
+            content.update(ContentInfo(digest, labels=labels), paths)
+    except Unimplemented:
+        pass  # a backend that leaves labels to the metadata plugin
 
 
 def _pump(blob: ContentReader, writing: int, progress: Progress | None) -> None:

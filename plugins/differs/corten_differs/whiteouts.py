@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from typing import Protocol
 
-from .directories import Directories, Directory
+from .directories import Directories, Directory, Lower, is_whiteout
 
 
 class Whiteouts(Protocol):
@@ -28,6 +28,9 @@ class Whiteouts(Protocol):
     def replaced(self, directory: Directory, name: bytes) -> None:
         """A new directory has taken the place of something else."""
 
+    def finish(self) -> None:
+        """The layer is at its end."""
+
 
 class Ignoring:
     """A tree that was empty: there is nothing below to remove."""
@@ -36,6 +39,7 @@ class Ignoring:
     def clear(self, directory: Directory) -> None: ...
     def created(self, directory: Directory, name: bytes) -> None: ...
     def replaced(self, directory: Directory, name: bytes) -> None: ...
+    def finish(self) -> None: ...
 
 
 class Deleting:
@@ -53,6 +57,7 @@ class Deleting:
             self._keep_all(directory.path)
 
     def replaced(self, directory: Directory, name: bytes) -> None: ...
+    def finish(self) -> None: ...
 
     def remove(self, directory: Directory, name: bytes) -> None:
         path = directory.join(name)
@@ -110,11 +115,14 @@ class Converting:
     """The upper directory of an overlay, empty at the start: marks become what overlayfs makes of a removal.
 
     https://docs.kernel.org/filesystems/overlayfs.html#whiteouts-and-opaque-directories
+
+    A whiteout over nothing would be listed by the kernel as a name that cannot be opened, so none is made there.
     """
 
-    def __init__(self, directories: Directories, opaque: str) -> None:
+    def __init__(self, directories: Directories, lower: Lower) -> None:
         self._directories = directories
-        self._opaque = opaque
+        self._lower = lower
+        self._made: dict[bytes, list[bytes]] = {}
 
     def created(self, directory: Directory, name: bytes) -> None: ...
 
@@ -126,8 +134,11 @@ class Converting:
             os.close(fd)
 
     def remove(self, directory: Directory, name: bytes) -> None:
+        if self._lower.stat(directory.path, name) is None:
+            return
         try:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory.fd)
+            self._made.setdefault(directory.path, []).append(name)
         except FileExistsError:
             found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
             if stat.S_ISDIR(found.st_mode):
@@ -137,11 +148,24 @@ class Converting:
         if directory.path:
             return self._mark(directory.fd, directory.path)
         # The kernel merges the roots of all layers in any case, so here each name is removed by itself.
-        assert self._directories.lower is not None
-        for name in self._directories.lower.names(b""):
+        for name in self._lower.names(b""):
             self.remove(directory, name)
+        self._made.pop(b"", None)
         return self._directories.hide(b"")
 
+    def finish(self) -> None:
+        """Take away the whiteouts in directories that became opaque after they were made."""
+        for path, names in self._made.items():
+            if not self._lower.is_hidden(path):
+                continue
+            directory = self._directories.opened(path)
+            try:
+                for name in names:
+                    if is_whiteout(directory.fd, name):
+                        os.unlink(name, dir_fd=directory.fd)
+            finally:
+                os.close(directory.fd)
+
     def _mark(self, fd: int, path: bytes) -> None:
-        os.setxattr(fd, self._opaque, b"y")
+        os.setxattr(fd, self._lower.opaque, b"y")
         self._directories.hide(path)
