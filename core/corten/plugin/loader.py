@@ -61,7 +61,7 @@ def discover(deadline: float = IMPORT_DEADLINE) -> list[Found]:
 def load(entry_point: EntryPoint, deadline: float = IMPORT_DEADLINE) -> list[Found]:
     """What one entry point announces; raises nothing."""
     distribution, builtin = _origin(entry_point)
-    name = f"entry point {entry_point.name} = {entry_point.value} of {distribution}"
+    name = f"entry point {entry_point.name} = {entry_point.value} of {distribution}: import"
     try:
         returned = Abandonable(name, lambda: entry_point.load()(), None).wait(deadline)
         return [Found(each, distribution, builtin) for each in checked(returned)]
