@@ -8,7 +8,7 @@ The archive is read once, front to back, and may come from a pipe; blobs go stra
 import asyncio
 import posixpath
 import secrets
-from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from corten import digests
@@ -19,7 +19,7 @@ from corten.oci_image.model import ImportedImage
 from . import docker_archive, oci_layout
 from .contents import Contents, Stored, clean
 from .progress import Progress, Show, State, ignore
-from .sink import BlobSink, Run
+from .sink import BlobSink, BlobWriter, Run
 from .tarstream import Member, Readable, TarStream
 
 _DOCUMENTS = ("index.json", "manifest.json", "oci-layout")
@@ -80,39 +80,42 @@ class _Copy:
     run: Run
 
     async def store(self, expected: str) -> Stored:
-        """With `expected` empty the digest is found out."""
-        ref = f"import-{expected or secrets.token_hex(8)}"
+        """With `expected` empty the digest is found out. A failure leaves no ingest."""
+        ref = f"import-{secrets.token_hex(8)}"  # nothing is resumed, and two imports of one archive do not meet
         try:
             writer = await self.sink.writer(ref, self.member.size, expected)
         except AlreadyExists:
-            head = await self.run(self.tar.read)
-            self._tell(expected, self.member.size, State.EXISTS)
-            return Stored(expected, self.member.size, head[:_HEAD])
-        head, state = b"", digests.hasher("sha256")
-        async with writer:
-            await writer.truncate()
-            while data := await self.run(self.tar.read):
-                head = (head + data[:_HEAD])[:_HEAD]
-                if not expected:
-                    state.update(data)
-                await writer.write(data)
-                self._tell(expected or self.member.name, writer.offset, State.FETCHING)
-            digest = expected or f"sha256:{state.hexdigest()}"
-            problem = await self._commit(writer.commit(self.member.size, digest, {}))
-        if problem is not None:
-            await self.sink.abort(ref)
-            raise DataLoss(f"archive: member {self.member.name[:300]!r} is not what its name says: {problem.message}")
-        self._tell(digest, self.member.size, State.DONE)
-        return Stored(digest, self.member.size, head)
-
-    async def _commit(self, commit: Awaitable[str]) -> CortenError | None:
+            return await self._there(expected)
         try:
-            await commit
-        except AlreadyExists:
-            pass
+            async with writer:
+                # A store that knows the blob from elsewhere has it in the ingest already.
+                known = bool(expected) and writer.offset == self.member.size
+                stored = await (self._there(expected) if known else self._write(writer, expected))
+                with suppress(AlreadyExists):
+                    await writer.commit(self.member.size, stored.digest, {})
         except FailedPrecondition as error:
-            return error
-        return None
+            await self.sink.abort(ref)
+            raise DataLoss(f"archive: member {self.member.name[:300]!r} is not what its name says: {error}") from error
+        except CortenError:
+            await self.sink.abort(ref)
+            raise
+        self._tell(stored.digest, self.member.size, State.DONE)
+        return stored
+
+    async def _write(self, writer: BlobWriter, expected: str) -> Stored:
+        head, state = b"", digests.hasher("sha256")
+        while data := await self.run(self.tar.read):
+            head = (head + data[:_HEAD])[:_HEAD]
+            if not expected:
+                state.update(data)
+            await writer.write(data)
+            self._tell(expected or self.member.name, writer.offset, State.FETCHING)
+        return Stored(expected or f"sha256:{state.hexdigest()}", self.member.size, head)
+
+    async def _there(self, digest: str) -> Stored:
+        head = await self.run(self.tar.read)
+        self._tell(digest, self.member.size, State.EXISTS)
+        return Stored(digest, self.member.size, head[:_HEAD])
 
     def _tell(self, digest: str, offset: int, state: State) -> None:
         self.show(Progress(digest, "blob", offset, self.member.size, state))

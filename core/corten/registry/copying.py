@@ -60,7 +60,19 @@ async def open_writer(sink: BlobSink, descriptor: Descriptor) -> BlobWriter | No
         except AlreadyExists:
             return None
         except Unavailable:
+            # Held by another, who may be done by now; a store that cannot be reached fails here.
+            if await sink.exists(descriptor.digest):
+                return None
             await asyncio.sleep(HELD_PAUSE)
+
+
+async def write_whole(writer: BlobWriter, data: bytes) -> None:
+    """Have exactly `data` in the ingest, unless it has as many bytes: a store may know the blob already."""
+    if writer.offset == len(data):
+        return
+    if writer.offset:
+        await writer.truncate()
+    await writer.write(data)
 
 
 async def add_labels(sink: BlobSink, digest: str, labels: Mapping[str, str], reference: Reference) -> None:

@@ -10,6 +10,7 @@ from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImportedImage
 
 from .contents import Contents
+from .copying import write_whole
 from .sink import BlobSink
 from .tarstream import compression
 
@@ -58,8 +59,7 @@ async def _store_manifest(entry: dict[str, Any], contents: Contents, sink: BlobS
     labels = gc_labels.of_children([config, *layers])
     try:
         async with await sink.writer(f"import-{target.digest}", target.size, target.digest) as writer:
-            await writer.truncate()
-            await writer.write(data)
+            await write_whole(writer, data)
             await writer.commit(target.size, target.digest, labels)
     except AlreadyExists:
         await sink.label(target.digest, labels)

@@ -12,7 +12,7 @@ from corten.platforms import Platform, rank
 from corten.references import Reference
 
 from .client import RegistryClient
-from .copying import add_labels, copy_blob, open_writer
+from .copying import add_labels, copy_blob, open_writer, write_whole
 from .progress import Progress, Show, State, ignore
 from .sink import BlobSink
 
@@ -125,7 +125,6 @@ class _Source:
             await add_labels(self._sink, target.digest, labels, self._reference)
             return self._show(Progress(target.digest, kind, target.size, target.size, State.EXISTS))
         async with writer:
-            await writer.truncate()
-            await writer.write(data)
+            await write_whole(writer, data)
             await writer.commit(len(data), target.digest, {**labels, **source})
         return self._show(Progress(target.digest, kind, target.size, target.size, State.DONE))

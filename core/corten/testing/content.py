@@ -128,6 +128,7 @@ def _one_writer_per_ref(store: ContentStore) -> None:
 def _bad_refs(store: ContentStore) -> None:
     fails(InvalidArgument, store.writer, "")
     fails(InvalidArgument, store.writer, "x", expected="nonsense")
+    fails(InvalidArgument, store.writer, "\ud800")
     fails(NotFound, store.status, "x")
     fails(NotFound, store.abort, "x")
 

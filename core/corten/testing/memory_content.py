@@ -21,6 +21,7 @@ from corten.errors import (
     OutOfRange,
     Unavailable,
     Unimplemented,
+    mapped,
 )
 
 
@@ -125,6 +126,8 @@ class MemoryContent:
     def _check_new(self, ref: str, expected: str) -> None:
         if not ref:
             raise InvalidArgument("ingest: the ref must not be empty")
+        with mapped("ingest: the ref is not valid UTF-8", {UnicodeEncodeError: InvalidArgument}):
+            ref.encode()
         if expected:
             digests.parse(expected)
             if expected in self._blobs:
