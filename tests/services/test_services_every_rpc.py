@@ -39,7 +39,7 @@ REQUESTS: Mapping[str, Mapping[str, Request]] = {
     "introspection": {
         "Plugins": introspection.PluginsRequest(),
         "Server": Empty(),
-        "PluginInfo": introspection.PluginInfoRequest(type="io.containerd.grpc.v1", id="none"),
+        "PluginInfo": introspection.PluginInfoRequest(type="io.containerd.content.v1", id="some"),
     },
     "namespaces": {
         "Get": namespaces.GetNamespaceRequest(name="blue"),
@@ -182,7 +182,8 @@ async def _attempt(make_world: MakeWorld, id: str, method: str) -> Attempt:
 
 async def _state_after(make_world: MakeWorld, id: str, method: str, step: int) -> Mapping[str, Any]:
     attempt = await _attempt(make_world, id, method)
-    await abandon(attempt, step)
+    outcome = await abandon(attempt, step)
+    assert outcome.error is None
     return await _settled(attempt.state)
 
 

@@ -45,6 +45,11 @@ async def test_the_bound_ends_one_subscriber_and_not_the_others(make_context: Ma
     assert "0 subscribers" in repr(exchange)
 
 
+async def test_a_bound_of_nothing_is_refused(make_context: MakeContext) -> None:
+    with pytest.raises(InvalidArgument, match="subscriber_bound is 0"):
+        started("io.containerd.event.v1.exchange", make_context(config=ExchangeConfig(subscriber_bound=0)))
+
+
 async def test_idle_subscribers_cost_no_thread_and_no_task() -> None:
     exchange = EventExchange()
     before = threading.active_count(), len(asyncio.all_tasks())

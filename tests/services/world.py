@@ -13,8 +13,9 @@ from corten.contracts.runtime import CreateOptions, Stdio
 from corten.contracts.scope import Scope
 from corten.contracts.snapshots import Snapshotter
 from corten.digests import of
-from corten.plugin.model import PluginContext
-from corten.plugin.types import EVENT, GC, LEASE, METADATA, RUNTIME, SANDBOX_STORE, SERVICE
+from corten.plugin.model import PluginContext, Registration
+from corten.plugin.record import PluginRecord
+from corten.plugin.types import CONTENT, EVENT, GC, LEASE, METADATA, RUNTIME, SANDBOX_STORE, SERVICE
 from corten.testing.calls import Caller
 from corten.testing.context import FakeContext
 from corten.testing.memory_content import MemoryContent
@@ -145,4 +146,6 @@ def open_world(folder: Path, make_context: Any, **fields: Any) -> World:
         (EVENT, "exchange"): exchange,
         (SERVICE, "diff-service"): CopyingDiffer(),
     }
-    return World(make_context(instances=instances, **fields), metadata, collector, runtime, exchange)
+    some = PluginRecord(Registration(type=CONTENT, id="some", init=lambda _: None))
+    context = make_context(instances=instances, plugins={some.uri: some}, **fields)
+    return World(context, metadata, collector, runtime, exchange)

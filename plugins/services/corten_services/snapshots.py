@@ -74,7 +74,9 @@ class SnapshotsService:
         return pb.UsageResponse(size=used.size, inodes=used.inodes)
 
     async def cleanup(self, request: pb.CleanupRequest, call: CallContext) -> Empty:
-        snapshotter = self._of(request.snapshotter, call)
+        """Concerns the snapshotter itself, whatever the namespace: what is left on disk belongs to nobody."""
+        self._of(request.snapshotter, call)
+        snapshotter = self._metadata.snapshotters().get(request.snapshotter)
         if not isinstance(snapshotter, Cleaner):
             raise Unimplemented(f'snapshotter "{request.snapshotter}": it removes at once and has nothing to clean up')
         await self._pools.run("snapshots", snapshotter.cleanup)

@@ -3,6 +3,7 @@
 from typing import cast
 
 from corten.contracts.diff import Differ
+from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext
 from corten.plugin.types import DIFFER, EVENT, GC, LEASE, METADATA, RUNTIME, SANDBOX_STORE, SERVICE, WARNING
 
@@ -15,6 +16,8 @@ def exchange(context: PluginContext) -> object:
     from .exchange import ExchangePlugin
 
     config = context.config_as(ExchangeConfig)
+    if config.subscriber_bound < 1:
+        raise InvalidArgument(f"{context.uri}: subscriber_bound is {config.subscriber_bound}; it must be at least 1")
     return ExchangePlugin(config.subscriber_bound, context.hooks, context.supervisor)
 
 
