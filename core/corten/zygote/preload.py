@@ -14,11 +14,11 @@ IMPORT_DEADLINE = 10.0
 """Seconds that one module may take to import."""
 
 
-_SKIPPED = ("threading", "logging")
+_SKIPPED = ("threading", "logging", "random")
 
 
 def skip_fork_hooks() -> None:
-    """Keep `threading` and `logging` from registering after-fork hooks; call it before anything imports them.
+    """Keep `threading`, `logging` and `random` from registering fork hooks; call it before anything imports them.
 
     The hooks rebuild locks and the table of threads, and in doing so dirty half a MiB in every child. The zygote has
     one thread and holds no lock when it forks, so there is nothing to rebuild; `after_fork` is for those who want.
@@ -26,17 +26,25 @@ def skip_fork_hooks() -> None:
     register: Any = os.register_at_fork
 
     def filtered(**hooks: Callable[[], object]) -> None:
-        if not any(getattr(hook, "__module__", "") in _SKIPPED for hook in hooks.values()):
+        if not any(_module(hook) in _SKIPPED for hook in hooks.values()):
             register(**hooks)
 
     os.register_at_fork = filtered  # type: ignore[assignment]
 
 
+def _module(hook: Callable[[], object]) -> str:
+    owner = type(getattr(hook, "__self__", hook))  # random's hook is a method
+    return str(getattr(hook, "__module__", None) or owner.__module__)
+
+
 def after_fork() -> None:
-    """Run the hook of `threading` that was skipped: for children that go on to start threads."""
+    """Run the hooks that were skipped: for children that start threads or need numbers of their own."""
     threading: Any = sys.modules.get("threading")
+    random: Any = sys.modules.get("random")
     if threading is not None:
         threading._after_fork()
+    if random is not None:
+        random.seed()
 
 
 def preload(modules: Iterable[str]) -> dict[str, str]:

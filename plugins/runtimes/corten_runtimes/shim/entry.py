@@ -47,6 +47,10 @@ def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> N
     os.unlink(settings["socket"])
 
 
+def nothing() -> None:
+    """For whoever rehearses a shim and must not end."""
+
+
 def _collect(loop: Loop) -> None:
     gc.collect()
     loop.after(COLLECT_EVERY, lambda: _collect(loop))

@@ -94,6 +94,7 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         self._running = True
+        self._wakeup: tuple[int, ...] = ()
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler` whenever one of `events` holds for `fd`."""
@@ -116,7 +117,7 @@ class Loop:
 
     def on_child(self, call: Callable[[], None]) -> None:
         """Call after every SIGCHLD; several may be told as one."""
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        read, write = self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
         def drain(events: int) -> None:
             try:
@@ -144,19 +145,23 @@ class Loop:
     def run(self) -> None:
         """Serve until `stop`."""
         while self._running:
-            try:
-                ready = self._epoll.poll(self._next_timer())
-            except InterruptedError:
-                continue
-            for fd, events in ready:
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    handler(events)
-            self._run_timers()
+            self.turn(-1)
 
-    def close(self) -> None:
-        """Release the descriptor; the loop is of no further use."""
+    def turn(self, longest: float) -> None:
+        """Wait for something to do, at most so many seconds (-1: for ever), and do it."""
+        timer = self._next_timer()
+        for fd, events in self._epoll.poll(timer if longest < 0 else longest):
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                handler(events)
+        self._run_timers()
+
+    def release(self) -> None:
+        """Close the descriptors of the loop's own; it is of no further use."""
         self._epoll.close()
+        for fd in self._wakeup:
+            os.close(fd)
+        self._wakeup = ()
 
     def stop(self) -> None:
         """Let `run` return after the handlers under way."""
