@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corten.errors import (
@@ -23,6 +25,7 @@ from corten.plugin.model import State
 from corten.supervisor import Supervisor
 from corten.wire.channel import Channel
 from corten.wire.limits import Limits
+from counts import count
 from google.protobuf.wrappers_pb2 import StringValue
 from wire.support import DEFAULT, Echo, grpc_pair, grpc_server, rpc, text, until, view
 
@@ -405,3 +408,46 @@ async def test_requests_that_are_read_after_the_end_of_their_call_are_over(sock:
         assert await channel.client_stream(rpc("Join"), _each("a", "b")) == text("a")
         await asyncio.sleep(0.05)
         assert [request async for request in kept[0]] == []
+
+
+async def test_call_under_way_fails_when_its_channel_is_closed(sock: Path) -> None:
+    echo = Echo()
+    async with grpc_server(sock, echo):
+        channel = Channel(str(sock))
+        wait = asyncio.ensure_future(channel.unary(rpc("Wait"), text("x")))
+        stream = asyncio.ensure_future(anext(channel.server_stream(rpc("Count"), text("0"))))
+        await echo.until("waiting")
+        await channel.close()
+        for call in (wait, stream):
+            with pytest.raises(Unavailable, match="closed"):
+                await asyncio.wait_for(call, 5)
+
+
+async def test_storm_of_leaving_clients_leaves_nothing(sock: Path, caplog: pytest.LogCaptureFixture) -> None:
+    echo, supervisor, dice = Echo(), Supervisor(), random.Random(7)
+    echo.go.set()
+
+    async def one(channel: Channel, kind: int) -> None:
+        call: Any
+        match kind:
+            case 0:
+                call = channel.unary(rpc("Say"), text("raise:5"))
+            case 1:
+                call = channel.unary(rpc("Work"), text("x"))
+            case 2:
+                call = anext(channel.server_stream(rpc("Count"), text("50:1000")))
+            case 3:
+                call = anext(channel.bidi(rpc("Store"), _each("a", "b", "c")))
+            case _:
+                call = channel.client_stream(rpc("Join"), _each("a", "b", "c"))
+        task = asyncio.ensure_future(call)
+        await asyncio.sleep(dice.random() * 0.04)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async with grpc_pair(sock, echo, supervisor=supervisor) as channel:
+        for _ in range(12 * count("cancel steps")):
+            await asyncio.gather(*(one(channel, number % 5) for number in range(50)))
+        await until(lambda: not supervisor.running["operations"])
+        assert await channel.unary(rpc("Say"), text("x")) == text("x")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -22,7 +22,7 @@ class Catalogue:
         self._owners: dict[str, str] = {}
         self._methods: dict[str, Method] = {}
         for owner, provider in providers.items():
-            for service in _services(owner, provider):
+            for service in services_of(owner, provider):
                 self._add(owner, service)
 
     def __repr__(self) -> str:
@@ -69,7 +69,8 @@ def refusal_of(service: str, view: PluginView) -> CortenError:
     return FailedPrecondition(f"service {service}: plugin {uri} is in state {view.state}: {reason}{kind}")
 
 
-def _services(owner: str, provider: ServiceProvider) -> Sequence[Service]:
+def services_of(owner: str, provider: ServiceProvider) -> Sequence[Service]:
+    """What the plugin `owner` offers; nothing, and a line in the log, if it cannot even say so."""
     try:
         return tuple(provider.services)
     except Exception:

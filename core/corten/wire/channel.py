@@ -21,6 +21,7 @@ from corten.errors import CortenError, InvalidArgument, Unavailable, from_code
 
 from .address import Address, parse
 from .reach import unreachable
+from .running import interrupted
 
 MAX_MESSAGE = 16 << 20
 """Bytes of one message, each way: what containerd's clients and servers agree on."""
@@ -64,7 +65,7 @@ class Channel:
         await self.close()
 
     async def close(self) -> None:
-        """End the connection; calls under way fail with Cancelled."""
+        """End the connection; calls under way fail with Unavailable."""
         await self._channel.close()
 
     async def ready(self, timeout: float) -> None:
@@ -143,6 +144,10 @@ class Channel:
             yield
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error
+        except asyncio.CancelledError as error:
+            if interrupted():
+                raise
+            raise Unavailable(f"{self.address}: the connection was closed during the call") from error
         except grpc.aio.UsageError as error:
             raise Unavailable(f"{self.address}: the connection is closed") from error
 

@@ -6,14 +6,16 @@ do not change once the servers run, so a watcher is told once and then waits for
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from grpc_health.v1 import health_pb2
 
 from corten.errors import NotFound
 from corten.plugin.model import PluginView, State
+from corten.plugin.types import GRPC
 
-from .service import CallContext, Service, cancellable
+from .catalogue import services_of
+from .service import CallContext, Service, ServiceProvider, cancellable
 
 _Response: Any = health_pb2.HealthCheckResponse
 DESCRIPTOR = health_pb2.DESCRIPTOR.services_by_name["Health"]
@@ -59,10 +61,9 @@ class Health:
 
 
 def _offered(view: PluginView) -> set[str]:
-    services = getattr(view.instance, "services", ())
-    named = {service.name for service in services if isinstance(service, Service)} if _iterable(services) else set()
-    return named | set(view.registration.serves)
-
-
-def _iterable(value: object) -> bool:
-    return isinstance(value, tuple | list)
+    named = set(view.registration.serves)
+    if view.instance is not None and view.registration.type == GRPC:
+        named |= {
+            service.name for service in services_of(view.registration.uri, cast("ServiceProvider", view.instance))
+        }
+    return named

@@ -8,22 +8,20 @@ from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unava
 
 from .frames import Decoder, Frame, Oversized
 
-RECEIVE_STALL = 60.0
-"""Seconds that a peer may leave a full socket unread before the connection ends."""
-
 
 class FrameConnection(asyncio.Protocol):
     """Calls `received` for each frame and `lost` once at the end, with the reason if there is one.
 
-    While the peer does not read what it was sent, nothing is read from it either: so a peer can never make more wait
-    than the transport's buffer and the answers under way.
+    A server gives `stall`: while its peer does not read what it was sent, nothing is read from the peer either, so
+    that no more can wait than the transport's buffer and the answers under way; after `stall` seconds the connection
+    ends. A client gives none and always reads: two sides that both waited for the other to read would wait for ever.
     """
 
     def __init__(
         self,
         received: Callable[[Frame | Oversized], None],
         lost: Callable[[CortenError | None], None],
-        stall: float = RECEIVE_STALL,
+        stall: float | None = None,
     ) -> None:
         self._received, self._lost, self._stall = received, lost, stall
         self._decoder = Decoder()
@@ -86,15 +84,16 @@ class FrameConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
-        if self._transport:
-            self._transport.pause_reading()
-        loop = asyncio.get_running_loop()
-        self._set_stalled(loop.call_later(self._stall, self.fail, ResourceExhausted("the ttrpc peer stopped reading")))
+        if self._stall is None or self._transport is None:
+            return
+        self._transport.pause_reading()
+        reason = ResourceExhausted(f"the ttrpc peer read nothing for {self._stall:g} s")
+        self._set_stalled(asyncio.get_running_loop().call_later(self._stall, self.fail, reason))
 
     def resume_writing(self) -> None:
         self._writable.set()
         self._set_stalled(None)
-        if self._transport and not self._transport.is_closing():
+        if self._stall is not None and self._transport and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _set_stalled(self, timer: asyncio.TimerHandle | None) -> None:
