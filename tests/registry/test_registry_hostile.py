@@ -1,8 +1,9 @@
 """A registry that lies, breaks off, redirects and demands: nothing wrong gets into the store."""
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
@@ -11,6 +12,7 @@ from corten import digests, references
 from corten.errors import (
     CortenError,
     DataLoss,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -351,7 +353,7 @@ async def test_a_redirected_host_cannot_ask_for_the_credentials() -> None:
 
 @pytest.mark.parametrize(
     ("location", "error"),
-    [("", Unavailable), ("file:///etc/passwd", PermissionDenied), ("http://[broken", InvalidArgument)],
+    [("", FailedPrecondition), ("file:///etc/passwd", PermissionDenied), ("http://[broken", InvalidArgument)],
 )
 async def test_redirects_to_nowhere(location: str, error: type[CortenError]) -> None:
     async def redirect(request: web.Request) -> web.Response | None:
@@ -395,6 +397,48 @@ async def test_token_servers_that_give_none(answer: str, error: type[CortenError
         return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{request.host}/token"'})
 
     await refused(with_tokens, error, "token server")
+
+
+async def test_a_token_server_that_is_down_for_a_moment() -> None:
+    statuses = [503, 429]
+
+    async def with_tokens(request: web.Request) -> web.Response | None:
+        if request.path == "/token":
+            return web.Response(status=statuses.pop()) if statuses else web.json_response({"access_token": "t"})
+        if request.headers.get("Authorization") == "Bearer t":
+            return None
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{request.host}/token"'})
+
+    async with serving(with_tokens) as (address, _):
+        await fetched(address, MemoryContent())
+    assert statuses == []
+
+
+async def test_a_pull_can_be_cancelled_at_every_step() -> None:
+    """Each run is cancelled one step of the event loop later than the one before, until one runs through."""
+    store, steps = MemoryContent(), 0
+    async with serving() as (address, _):
+        while not await _cancelled_after(steps, fetched(address, store)):
+            for status in store.statuses():
+                store.writer(status.ref).close()  # Unavailable if the cancelled pull still held it
+            steps += 1 + steps // 8
+    assert steps > 20
+    assert {info.digest: store.data(info.digest) for info in store.walk()} == IMAGE.blobs
+    assert store.statuses() == []
+
+
+async def _cancelled_after(steps: int, work: Coroutine[None, None, None]) -> bool:
+    """Whether it was done by then."""
+    task = asyncio.ensure_future(work)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    if task.done():
+        await task
+        return True
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return False
 
 
 @pytest.mark.parametrize("realm", ["", "nonsense", "ftp://x/y", "file:///etc/passwd"])

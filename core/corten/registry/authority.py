@@ -80,6 +80,8 @@ class Authority:
                     realm.update_query(query), headers=headers, proxy=proxy(realm), allow_redirects=False
                 )
             async with request as response:
+                if response.status >= 500 or response.status == 429:
+                    raise Unavailable(f"token server {realm.host}: it answers with status {response.status}")
                 if response.status != 200:
                     who = f"user {user.username!r}" if user and user.username else "an unnamed user"
                     raise Unauthenticated(

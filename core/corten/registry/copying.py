@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from corten import labels as label_rules
 from corten.contracts.descriptor import Descriptor
@@ -108,12 +109,13 @@ async def _append(
 ) -> None:
     offset = writer.offset
     show(_progress(descriptor, offset, State.FETCHING))
-    async for chunk in registry.fetch(reference, descriptor, offset):
-        offset += len(chunk)
-        if offset > descriptor.size:
-            raise DataLoss(f"content {descriptor.digest}: the registry sends more than its {descriptor.size} bytes")
-        await writer.write(chunk)
-        show(_progress(descriptor, offset, State.FETCHING))
+    async with aclosing(registry.fetch(reference, descriptor, offset)) as chunks:
+        async for chunk in chunks:
+            offset += len(chunk)
+            if offset > descriptor.size:
+                raise DataLoss(f"content {descriptor.digest}: the registry sends more than its {descriptor.size} bytes")
+            await writer.write(chunk)
+            show(_progress(descriptor, offset, State.FETCHING))
     if offset < descriptor.size:
         raise DataLoss(f"content {descriptor.digest}: the registry has {offset} bytes of its {descriptor.size}")
 

@@ -1,0 +1,136 @@
+"""What a registry answers: read with bounds, its claims checked, its refusals put into the words of `corten.errors`."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+from yarl import URL
+
+from corten import digests
+from corten.contracts.descriptor import Descriptor
+from corten.errors import (
+    CortenError,
+    DataLoss,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unknown,
+)
+from corten.oci_image import documents
+from corten.references import Reference
+
+CHUNK = 1 << 20
+"""Bytes in which blobs are handed out; the last part is shorter."""
+_MAX_ERROR = 8192
+_ERRORS: Mapping[int, tuple[type[CortenError], str]] = {
+    401: (Unauthenticated, "it wants a login, or the image does not exist"),
+    403: (PermissionDenied, "it denies access"),
+    404: (NotFound, "not found there"),
+    416: (OutOfRange, "it has no such range"),
+    429: (ResourceExhausted, "it limits the rate of requests (try later, or log in)"),
+}
+
+
+def redirected(url: URL, response: aiohttp.ClientResponse) -> URL:
+    try:
+        target = url.join(URL(response.headers.get("Location", ""), encoded=True))
+    except ValueError as error:
+        raise InvalidArgument(f"registry {url.host}: it redirects to a malformed address") from error
+    if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
+        raise PermissionDenied(
+            f"registry {url.host}: it redirects from https to {target.scheme}, which is not followed"
+        )
+    return target
+
+
+def described(response: aiohttp.ClientResponse, reference: Reference) -> Descriptor | None:
+    """What HEAD says; None if it leaves out what is needed."""
+    digest = response.headers.get("Docker-Content-Digest", "")
+    if not digest or response.content_length is None:
+        return None
+    digests.parse(digest)
+    if response.content_length > documents.MAX_SIZE:
+        raise ResourceExhausted(f"image {reference}: its manifest is larger than {documents.MAX_SIZE} bytes")
+    return Descriptor(media_type(response), digest, response.content_length)
+
+
+def media_type(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def skipped(response: aiohttp.ClientResponse, offset: int) -> int:
+    """How many bytes come before those that were asked for: a registry may ignore ranges."""
+    if not offset or response.status != 206:
+        return offset
+    given = response.headers.get("Content-Range", "")
+    if not given.startswith(f"bytes {offset}-"):
+        raise DataLoss(f"registry {response.url.host}: asked for bytes from {offset}, it sends {given[:100]!r}")
+    return 0
+
+
+def check_length(response: aiohttp.ClientResponse, descriptor: Descriptor, start: int) -> None:
+    length = response.content_length
+    if length is not None and start + length != descriptor.size:
+        raise DataLoss(
+            f"content {descriptor.digest}: the registry announces {start + length} bytes, "
+            f"while the manifest says {descriptor.size}"
+        )
+
+
+async def read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
+    if (response.content_length or 0) > limit:
+        raise ResourceExhausted(f"{what}: {response.content_length} bytes are more than the {limit} allowed")
+    data = bytearray()
+    async for chunk in chunks(response, what):
+        data += chunk
+        if len(data) > limit:
+            raise ResourceExhausted(f"{what}: it has more than the {limit} bytes allowed")
+    return bytes(data)
+
+
+async def chunks(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
+    """The body in parts of about `CHUNK`: each part costs whoever stores it a change of thread or a message."""
+    parts = bytearray()
+    try:
+        async for data in response.content.iter_any():
+            parts += data
+            if len(parts) >= CHUNK:
+                yield bytes(parts)
+                parts.clear()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        broken: Unavailable | None = Unavailable(f"{what}: the connection broke: {error or type(error).__name__}")
+    else:
+        broken = None
+    if parts:
+        yield bytes(parts)
+    if broken:
+        raise broken
+
+
+def retry_after(response: aiohttp.ClientResponse) -> float:
+    """Seconds that the registry asks to wait; at most a minute is granted."""
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), 60.0) if value.isdigit() else 0.0
+
+
+async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
+    cls, text = _ERRORS.get(response.status, (Unknown, f"it answers with status {response.status}"))
+    if response.status >= 500:
+        cls = Unavailable
+    said = await _said(response)
+    response.release()
+    return cls(f"{what}: registry {response.url.host}: {text}{f' ({said})' if said else ''}")
+
+
+async def _said(response: aiohttp.ClientResponse) -> str:
+    """The registry's own words, if it has any."""
+    try:
+        body = json.loads(await response.content.read(_MAX_ERROR))
+        first = body["errors"][0]
+        return f"{first.get('code', '')}: {first.get('message', '')}"[:300]
+    except (ValueError, LookupError, TypeError, AttributeError, aiohttp.ClientError, TimeoutError):
+        return ""
