@@ -13,6 +13,8 @@ from itertools import islice
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
+from corten.errors import Internal
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -32,8 +34,11 @@ class Pools:
         return f"Pools({', '.join(sorted(self._pools))})"
 
     async def run(self, kind: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `call` in the pool of that kind, in the caller's context variables."""
-        work = partial(contextvars.copy_context().run, call, *args, **kwargs)
+        """Run `call` in the pool of that kind, in the caller's context variables.
+
+        Raises what it raises; SystemExit and KeyboardInterrupt, which would end the event loop, as Internal.
+        """
+        work = partial(contextvars.copy_context().run, _contained, partial(call, *args, **kwargs))
         return await asyncio.get_running_loop().run_in_executor(self.executor(kind), work)
 
     async def iterate(self, kind: str, items: Callable[[], Iterator[T]]) -> AsyncIterator[list[T]]:
@@ -54,3 +59,10 @@ class Pools:
         """Take no more work; threads in a call end with it."""
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _contained(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise Internal(f"a call raised {type(error).__name__}: {error}") from error

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from corten.errors import Internal
 from corten.tracing import span
 
 T = TypeVar("T")
@@ -36,17 +37,15 @@ class Supervisor:
         self._loop.call_soon_threadsafe(self._start_job, name, work)
 
     async def operation(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end and return what it returns; a cancelled caller leaves it running."""
-        task = self._loop.create_task(work, name=name)
-        self._operations[task] = name
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        """Run `work` to its end and return what it returns; a cancelled caller leaves it running.
+
+        Raises what it raises; SystemExit and KeyboardInterrupt, which would end the event loop, as Internal.
+        """
+        return await asyncio.shield(self._own(name, work))
 
     def background(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` to its end with nobody waiting; an error is logged."""
-        task = self._loop.create_task(work, name=name)
-        self._operations[task] = name
-        task.add_done_callback(self._forget)
+        _ = self._own(name, work)
 
     @property
     def running(self) -> dict[str, list[str]]:
@@ -62,6 +61,12 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
+    def _own(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = self._loop.create_task(_contained(name, work), name=name)
+        self._operations[task] = name
+        task.add_done_callback(self._forget)
+        return task
+
     def _start_job(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         task = self._loop.create_task(self._keep(name, work), name=name)
         self._jobs[task] = name
@@ -73,7 +78,7 @@ class Supervisor:
             try:
                 with span("job", name=name):
                     return await work()
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 log.exception("background job %s failed; it is started again in %.0f s", name, pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_PAUSE_MAX)
@@ -82,3 +87,10 @@ class Supervisor:
         name = self._operations.pop(done, "")
         if not done.cancelled() and (error := done.exception()):
             log.debug("operation %s failed: %s", name, error)
+
+
+async def _contained(name: str, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise Internal(f"{name}: raised {type(error).__name__}: {error}") from error

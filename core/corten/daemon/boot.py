@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from corten.config.document import Document, KeyPath, Origin, refuse
 from corten.config.files import read_all
 from corten.config.load import Config, load
+from corten.config.merge import merge
 from corten.config.migrate import GRPC, migrate
-from corten.config.settings import IMPORT_TIMEOUT, TIMEOUTS
+from corten.config.settings import IMPORT_TIMEOUT, Settings
 from corten.config.typed import fill
 from corten.errors import InvalidArgument
 from corten.plugin.graph import Choices
@@ -99,13 +100,5 @@ def choices(registrations: Sequence[Registration], configs: Mapping[str, object]
 
 def _import_deadline(documents: Sequence[Document]) -> float:
     """The one setting that is needed before the plugins, and so their models, are known."""
-    seconds = TIMEOUTS[IMPORT_TIMEOUT]
-    for document in documents:
-        value = migrate(document).data.get("timeouts")
-        if isinstance(value, Mapping) and IMPORT_TIMEOUT in value:
-            from corten.config.settings import Settings
-
-            seconds = fill(Settings, {"timeouts": {IMPORT_TIMEOUT: value[IMPORT_TIMEOUT]}})[0].timeouts.get(
-                IMPORT_TIMEOUT, seconds
-            )
-    return seconds
+    merged = merge(map(migrate, documents))
+    return fill(Settings, {"timeouts": merged.data.get("timeouts", {})})[0].timeout(IMPORT_TIMEOUT)

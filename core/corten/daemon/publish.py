@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from corten.api.services.ttrpc.events.v1 import events_pb2
 from corten.errors import InvalidArgument
 
+SERVICE = "containerd.services.events.ttrpc.v1.Events"
 DEADLINE = 5.0
 """Seconds after which a publish gives up: a shim waits for it."""
 
@@ -43,9 +44,8 @@ async def _forward(address: str, namespace: str, topic: str, event: Any) -> None
     envelope.timestamp.FromNanoseconds(time.time_ns())
     envelope.namespace, envelope.topic = namespace, topic
     envelope.event.CopyFrom(event)
-    client = await TtrpcClient.connect(address)
+    client = await TtrpcClient.connect(address, timeout=DEADLINE)
     try:
-        service = "containerd.services.events.ttrpc.v1.Events"
-        await client.call(service, "Forward", request, Empty, timeout=DEADLINE)
+        await client.call(SERVICE, "Forward", request, Empty, timeout=DEADLINE)
     finally:
         await client.close()

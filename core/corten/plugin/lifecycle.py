@@ -134,7 +134,7 @@ class Lifecycle:
                 environment.hooks.register(uri, instance)
             if start := _starter(instance):
                 await self._under_deadline(f"plugin {uri}: start", start, self._deadlines.start)
-        except Exception:
+        except BaseException:  # a start that was cancelled among them
             environment.hooks.unregister(uri)
             await self._close(uri, instance)
             raise

@@ -1,0 +1,106 @@
+"""What outlives a call: jobs, operations, and work in threads."""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from corten.errors import Internal
+from corten.pools import PAGE, Pools
+from corten.supervisor import Supervisor
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_a_cancelled_caller_leaves_its_operation_running() -> None:
+    supervisor, ended, gate = Supervisor(), [], asyncio.Event()
+
+    async def work() -> int:
+        await gate.wait()
+        ended.append("work")
+        return 7
+
+    caller = asyncio.ensure_future(supervisor.operation("work", work()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait({caller})
+    assert supervisor.running["operations"] == ["work"]
+    gate.set()
+    await supervisor.close()
+    assert ended == ["work"]
+    assert supervisor.running["operations"] == []
+
+
+async def test_an_operation_that_wants_to_exit_only_fails() -> None:
+    supervisor = Supervisor()
+
+    async def work() -> None:
+        raise SystemExit("everybody out")
+
+    with pytest.raises(Internal, match="work: raised SystemExit: everybody out"):
+        await supervisor.operation("work", work())
+    await supervisor.close()
+
+
+async def test_a_job_that_raises_is_named_and_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    supervisor, runs = Supervisor(), []
+
+    async def job() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise SystemExit("once")
+
+    supervisor.job("tape cleaner", job)
+    await until(lambda: len(runs) == 2)
+    assert "tape cleaner" in caplog.text
+    await supervisor.close()
+
+
+async def test_close_ends_what_does_not_end_by_itself() -> None:
+    supervisor = Supervisor()
+    supervisor.job("forever", asyncio.Event().wait)  # type: ignore[arg-type]
+    supervisor.background("also forever", asyncio.sleep(1000))
+    await until(lambda: supervisor.running["jobs"])
+    await supervisor.close(grace=0.05)
+    assert supervisor.running == {"jobs": [], "operations": []}
+
+
+async def test_a_kind_of_work_that_hangs_stops_no_other() -> None:
+    pools, gate = Pools({"slow": 1}), threading.Event()
+    stuck = [asyncio.ensure_future(pools.run("slow", gate.wait)) for _ in range(3)]
+    assert await pools.run("quick", lambda: 7) == 7
+    gate.set()
+    await asyncio.gather(*stuck)
+    pools.close()
+
+
+async def test_work_sees_the_callers_context_and_cannot_end_the_loop() -> None:
+    pools, name = Pools(), contextvars.ContextVar("name", default="")
+    name.set("caller")
+    assert await pools.run("x", name.get) == "caller"
+
+    def leave() -> None:
+        raise SystemExit("everybody out")
+
+    with pytest.raises(Internal, match="everybody out"):
+        await pools.run("x", leave)
+    pools.close()
+
+
+async def test_an_iterator_is_advanced_in_threads_and_comes_in_pages() -> None:
+    pools, threads = Pools(), set()
+
+    def items() -> Iterator[int]:
+        for item in range(2 * PAGE + 1):
+            threads.add(threading.current_thread())
+            yield item
+
+    pages = [page async for page in pools.iterate("x", items)]
+    assert [len(page) for page in pages] == [PAGE, PAGE, 1]
+    assert threading.current_thread() not in threads
+    pools.close()
