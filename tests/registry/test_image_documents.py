@@ -102,6 +102,9 @@ def test_sources_are_gathered() -> None:
     assert gc_labels.of_source("docker.io", "library/a") == {key: "library/a"}
     assert gc_labels.of_source("docker.io", "b/a", {key: "c/a,a/a", "x": "y"}) == {key: "a/a,b/a,c/a"}
     assert gc_labels.of_source("docker.io", "a/a", {key: "a/a"}) == {key: "a/a"}
+    for host in ("[::1]:5000", "[::1]"):
+        assert gc_labels.of_source(host, "a") == {"containerd.io/distribution.source.::1": "a"}
+    assert gc_labels.of_source("localhost:5000", "a") == {"containerd.io/distribution.source.localhost": "a"}
     assert gc_labels.of_source("docker.io", "z", {key: "y" * 4090}) == {key: "z"}
 
 

@@ -1,5 +1,6 @@
 """The labels by which gc keeps what an image consists of, and by which clients know where a blob came from."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from corten import labels as label_rules
@@ -10,9 +11,10 @@ from . import media_types
 UNCOMPRESSED = "containerd.io/uncompressed"
 """On a layer: its diff id."""
 SOURCE = "containerd.io/distribution.source."
-"""On a blob, behind it a registry's host: the repositories there that have it, sorted, joined by commas."""
+"""On a blob, behind it a registry's host (no port): the repositories there that have it, sorted, joined by commas."""
 _CONTENT = "containerd.io/gc.ref.content."
 _SNAPSHOT = "containerd.io/gc.ref.snapshot."
+_PORT = re.compile(r":[0-9]+$")
 _PARTS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config", "unknown": ""}
 
 
@@ -39,7 +41,7 @@ def of_unpacked(snapshotter: str, chain_id: str) -> dict[str, str]:
 
 def of_source(host: str, path: str, present: Mapping[str, str] | None = None) -> dict[str, str]:
     """For every blob: the repository it can be had from, added to those that `present` names for the host."""
-    key = f"{SOURCE}{host}"
+    key = f"{SOURCE}{_PORT.sub('', host).strip('[]')}"
     known = {name for name in (present or {}).get(key, "").split(",") if name}
     value = ",".join(sorted({*known, path}))
     return {key: value if len(key) + len(value) <= label_rules.MAX_SIZE else path}
