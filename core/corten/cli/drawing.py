@@ -23,8 +23,9 @@ def layers(graph: Graph) -> list[list[str]]:
 
     def measure(node: str, path: tuple[str, ...]) -> int:
         if node not in depth:
+            path = (*path, node)
             required = [each for each in graph[node] if each in graph and each not in path]
-            depth[node] = 1 + max((measure(each, (*path, node)) for each in required), default=-1)
+            depth[node] = 1 + max((measure(each, path) for each in required), default=-1)
         return depth[node]
 
     for node in graph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Self
 
 from corten.client import terminal
 from corten.client.attachment import Streams
@@ -44,10 +44,11 @@ class Foreground:
         async with AsyncExitStack() as stack:
             if self._tty:
                 stack.enter_context(terminal.raw(STDIN))
+            forwarding = stack.enter_context(_Forwarding())
             process = await begin()
+            forwarding.to(process)
             if self._tty:
                 await stack.enter_async_context(process.sized(STDIN))
-            await stack.enter_async_context(_forwarding(process))
             ended = await process.wait()
             if ended is None:
                 self.detached = True
@@ -77,25 +78,38 @@ async def start_detached(client: Client, container: Container, *, tty: bool, int
     return process
 
 
-@asynccontextmanager
-async def _forwarding(process: Process) -> AsyncIterator[None]:
-    """Signals to this process go to that one for as long as the block runs."""
-    loop, sent = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+class _Forwarding:
+    """Signals to this process go to that one, from before it is started: those that come early are sent then."""
 
-    async def send(number: int) -> None:
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._early: list[int] = []
+        self._sent: set[asyncio.Task[None]] = set()
+        self._numbers = [int(signal.Signals[name]) for name in FORWARDED] if sys.platform != "win32" else []
+
+    def __enter__(self) -> Self:
+        for number in self._numbers:
+            asyncio.get_running_loop().add_signal_handler(number, self._forward, number)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number in self._numbers:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def to(self, process: Process) -> None:
+        """The process is there."""
+        self._process = process
+        for number in self._early:
+            self._forward(number)
+
+    def _forward(self, number: int) -> None:
+        if self._process is None:
+            self._early.append(number)
+            return
+        task = asyncio.ensure_future(self._send(self._process, number))
+        self._sent.add(task)
+        task.add_done_callback(self._sent.discard)
+
+    async def _send(self, process: Process, number: int) -> None:
         with suppress(CortenError):  # it may just have ended
             await process.kill(number)
-
-    def forward(number: int) -> None:
-        task = loop.create_task(send(number))
-        sent.add(task)
-        task.add_done_callback(sent.discard)
-
-    numbers = [int(signal.Signals[name]) for name in FORWARDED] if sys.platform != "win32" else []
-    for number in numbers:
-        loop.add_signal_handler(number, forward, number)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -21,16 +22,34 @@ class Session:
     debug: bool = False
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Connect, do the work on an event loop, and return what it returns."""
+        """Connect, do the work on an event loop, and return what it returns.
+
+        SIGTERM cancels the work as Ctrl-C does, so that it can clear up; the command then exits as if killed by it.
+        """
         import asyncio
+        import signal
 
         from corten import identifiers
         from corten.client import Client
 
         identifiers.validate(self.namespace, "namespace")
 
+        terminated = False
+
+        def terminate(task: asyncio.Task[object]) -> None:
+            nonlocal terminated
+            terminated = True
+            task.cancel()
+
         async def connected() -> T:
+            if sys.platform != "win32" and (task := asyncio.current_task()) is not None:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate, task)
             async with Client(self.address, self.namespace) as client:
                 return await work(client)
 
-        return asyncio.run(connected())
+        try:
+            return asyncio.run(connected())
+        except asyncio.CancelledError:
+            if not terminated:
+                raise
+            raise SystemExit(128 + signal.SIGTERM) from None

@@ -74,7 +74,7 @@ def mount(text: str) -> SpecMount:
     destination = fields.pop("dst", fields.pop("destination", fields.pop("target", "")))
     kind = fields.pop("type", "bind")
     options = [word for word in fields.pop("options", "").split(":") if word]
-    read_only = any(fields.pop(word, None) == "" for word in ("readonly", "ro"))
+    read_only = [fields.pop(word) for word in ("readonly", "ro") if fields.get(word) == ""]
     if fields or not destination:
         wrong = f"{next(iter(fields))!r} means nothing here" if fields else "dst is missing"
         raise InvalidArgument(f"mount {text!r}: {wrong} (e.g. type=bind,src=/data,dst=/data,options=rbind:ro)")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
@@ -31,7 +31,7 @@ class LoopThread:
             future.cancel()
             raise
 
-    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def iterate(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         """Draw from an asynchronous iterator; it is closed when this one is."""
         try:
             while True:
@@ -103,12 +103,12 @@ class streaming(Generic[S, P, T]):  # noqa: N801
     @overload
     def __get__(self, face: None, owner: type[Any]) -> Self: ...
     @overload
-    def __get__(self, face: Face[S], owner: type[Any]) -> Callable[P, Iterator[T]]: ...
-    def __get__(self, face: Face[S] | None, owner: type[Any]) -> Self | Callable[P, Iterator[T]]:
+    def __get__(self, face: Face[S], owner: type[Any]) -> Callable[P, Generator[T, None, None]]: ...
+    def __get__(self, face: Face[S] | None, owner: type[Any]) -> Self | Callable[P, Generator[T, None, None]]:
         if face is None:
             return self
 
-        def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        def call(*args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
             return face._loop.iterate(self._method(face._inner, *args, **kwargs))
 
         return call

@@ -167,8 +167,8 @@ def _linux(namespace: str, id: str, options: SpecOptions) -> dict[str, Any]:
 
 
 def _resources(options: SpecOptions) -> dict[str, Any]:
-    if min(options.memory, options.cpus, options.cpu_shares, options.pids) < 0:
-        raise InvalidArgument("a limit is negative: memory, cpus, shares and pids are 0 (for none) or more")
+    if min(options.memory, options.cpu_shares, options.pids) < 0:
+        raise InvalidArgument("a limit is negative: memory, shares and pids are 0 (for none) or more")
     cpu: dict[str, Any] = {"shares": options.cpu_shares or defaults.CPU_SHARES}
     if options.cpus:
         cpu |= {"quota": _quota(options.cpus), "period": defaults.CPU_PERIOD}
@@ -184,10 +184,9 @@ def _resources(options: SpecOptions) -> dict[str, Any]:
 
 
 def _quota(cpus: float) -> int:
-    quota = round(cpus * defaults.CPU_PERIOD)
-    if not 1000 <= quota < 2**40:
+    if not 0.01 <= cpus <= 10_000_000:  # also refuses what is not a number
         raise InvalidArgument(f"cpus {cpus}: the kernel takes no less than 0.01 of a processor")
-    return quota
+    return round(cpus * defaults.CPU_PERIOD)
 
 
 def _copied(value: Any) -> Any:

@@ -31,7 +31,7 @@ def plugins() -> None:
 @click.argument("filters", nargs=-1)
 @click.pass_obj
 def ls(session: Session, filters: tuple[str, ...], format: str) -> None:
-    """List plugins in the order in which they start; FILTERS are containerd's, e.g. state==error."""
+    """List plugins; FILTERS are containerd's, e.g. state==error. `explain` says all about one."""
 
     async def work(client: Client) -> list[PluginInfo]:
         return await client.introspection.plugins(filters)
@@ -120,7 +120,11 @@ def _wants(plugin: PluginInfo) -> list[dict[str, list[str]]]:
 
 
 def _reason(plugin: PluginInfo) -> str:
-    return plugin.error.message if plugin.error else ""
+    """Without the words that only repeat URI and state."""
+    text = plugin.error.message if plugin.error else ""
+    for known in ("skip plugin: ", f"plugin {plugin.uri}: ", "skipped: "):
+        text = text.removeprefix(known)
+    return text
 
 
 def _shortened(text: str) -> str:

@@ -30,8 +30,6 @@ def rm(session: Session, containers: tuple[str, ...], force: bool) -> int:
         except FailedPrecondition as error:
             if force:
                 raise
-            raise FailedPrecondition(
-                f"container {id!r}: it cannot be removed: {error.message} (`corten stop {id}` first, or use --force)"
-            ) from error
+            raise FailedPrecondition(f"{error.message} (`corten stop {id}` first, or use --force)") from error
 
     return for_each(session, containers, step)
