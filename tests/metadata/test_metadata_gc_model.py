@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from corten import digests
 from corten.contracts.content import ContentInfo
 from corten.contracts.descriptor import Descriptor
@@ -17,9 +19,9 @@ from corten_metadata.gc.nodes import Node
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from metadata.doubles import NS, Bench
+from metadata.doubles import NS, Bench, container
 
-NUMBERS = st.integers(0, 4)
+NUMBERS = st.integers(0, 2)
 DIGESTS = [digests.of(b"%d" % number) for number in range(5)]
 LEASES = st.sampled_from(["", "l0", "l1"])
 NAMES = st.sampled_from(["x", "y"])
@@ -287,8 +289,70 @@ class Collections(RuleBasedStateMachine):
 
 TestCollections = Collections.TestCase
 TestCollections.settings = settings(
-    max_examples=40, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def lease_blob(bench: Bench) -> None:
+    bench.store.leases.create("ns", "l")
+    bench.store.leases.add("ns", "l", Resource(DIGESTS[0], "content"))
+
+
+def write_again(bench: Bench) -> None:
+    bench.store.leases.create("ns", "l")
+    put(0, frozenset(), "l")(bench, Model(blobs={0: frozenset()}, leases={"l": set()}))
+
+
+def refer_to_blob(bench: Bench) -> None:
+    bench.blobs().update(ContentInfo(DIGESTS[2], labels={"containerd.io/gc.root": "x", **labels([0])}))
+
+
+RESCUES: dict[str, Callable[[Bench], object]] = {
+    "image": lambda bench: bench.image("i", DIGESTS[0]),
+    "root label": lambda bench: bench.blobs().update(
+        ContentInfo(DIGESTS[0], labels={"containerd.io/gc.root": "x", **labels([1])})
+    ),
+    "lease": lease_blob,
+    "written again under a lease": write_again,
+    "reference": refer_to_blob,
+    "container label": lambda bench: bench.store.containers(NS).create(container("box", labels=labels([0]))),
+}
+
+
+@pytest.mark.parametrize("name", RESCUES)
+def test_garbage_that_comes_into_use_during_the_collection_stays(name: str, bench: Bench) -> None:
+    meanwhile = Meanwhile()
+    bench.store.register_collector("nothing", meanwhile)
+    bench.put(b"1")
+    bench.put(b"0", labels=labels([1]))
+    bench.put(b"2", labels={"containerd.io/gc.root": "x"})
+    bench.put(b"really garbage")
+    meanwhile.happens = lambda: RESCUES[name](bench)
+    bench.store.collect()
+    assert bench.kept_blobs() == set(DIGESTS[:3])
+    meanwhile.happens = lambda: None
+    assert bench.store.collect().removed == 0
+    assert bench.content.data(DIGESTS[1]) == b"1"
+
+
+def test_parent_of_a_preparation_that_begins_during_the_collection_stays(bench: Bench) -> None:
+    meanwhile = Meanwhile()
+    bench.store.register_collector("nothing", meanwhile)
+    bench.committed("base")
+    bench.snapshotter.in_prepare.clear()
+    bench.snapshotter.may_go_on.clear()
+    with ThreadPoolExecutor(1) as pool:
+        making: list[Future[object]] = []
+
+        def begin() -> None:
+            making.append(pool.submit(bench.snapshots().prepare, "run", "base", {"containerd.io/gc.root": "x"}))
+            bench.snapshotter.in_prepare.wait(10)
+
+        meanwhile.happens = begin
+        bench.store.collect()
+        bench.snapshotter.may_go_on.set()
+        making[0].result()
+    assert bench.kept_snapshots() == {"base", "run"}
 
 
 def test_collections_beside_busy_writers(bench: Bench) -> None:
