@@ -73,6 +73,7 @@ _NR_FSCONFIG = 431
 _NR_FSMOUNT = 432
 _NR_OPENAT2 = 437
 _NR_MOUNT_SETATTR = 442
+_NR_FCHMODAT2 = 452
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -146,6 +147,12 @@ def openat2(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int = 0) 
     if fd < 0:
         raise oserror("openat2", path)
     return fd
+
+
+def fchmodat2(dirfd: int, path: StrPath, mode: int, flags: int = AT_SYMLINK_NOFOLLOW) -> None:
+    """fchmodat2(2), Linux 6.6: change the mode of just what `path` names, never of what a link leads to."""
+    if _syscall(_NR_FCHMODAT2, dirfd, ctypes.c_char_p(os.fsencode(path)), mode, flags) < 0:
+        raise oserror("fchmodat2", path)
 
 
 def fsopen(fstype: str) -> int:

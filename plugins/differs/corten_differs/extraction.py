@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 
 from corten.errors import CortenError, InvalidArgument, PermissionDenied, ResourceExhausted, Unimplemented, Unknown
+from corten.linux import syscalls
 
 from . import tar_header as tar
 from .directories import MAX_PATH, Directories, Directory, is_whiteout
@@ -198,6 +199,8 @@ class Extraction:
     def _node(self, entry: Entry, directory: Directory, name: bytes, kind: int, number: int) -> None:
         self._replacing(directory, name, lambda: os.mknod(name, kind | entry.mode, number, dir_fd=directory.fd))
         self._finish(entry, directory, name)
+        if entry.mode & 0o6000:
+            _restore_mode(entry, directory, name)
 
     def _finish(self, entry: Entry, directory: Directory, name: bytes) -> None:
         if entry.uid or entry.gid or directory.group > 0:
@@ -248,6 +251,15 @@ def shown(name: bytes) -> str:
 
 def _link(source: Directory, base: bytes, directory: Directory, name: bytes) -> None:
     os.link(base, name, src_dir_fd=source.fd, dst_dir_fd=directory.fd, follow_symlinks=False)
+
+
+def _restore_mode(entry: Entry, directory: Directory, name: bytes) -> None:
+    """The change of owner took the set-id bits away. They mean nothing on a node, so an old kernel may go without."""
+    try:
+        syscalls.fchmodat2(directory.fd, name, entry.mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> None:
