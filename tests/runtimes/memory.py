@@ -12,7 +12,6 @@ from pathlib import Path
 
 from corten.contracts.runtime import Stdio
 from corten.zygote.client import Zygote
-
 from runtimes.world import NAMESPACE, World, folder, opened, process
 
 

@@ -78,7 +78,9 @@ def test_nothing_leaks_in_daemon_or_zygote(zygote: Zygote) -> None:
     before = _descriptors(os.getpid()), _descriptors(zygote.pid)
     for _ in range(20):
         zygote.start(f"{TARGETS}:echo", b"").result(10)
-    assert (_descriptors(os.getpid()), _descriptors(zygote.pid)) == before
+    after = _descriptors(os.getpid()), _descriptors(zygote.pid)
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
     assert _children(zygote.pid) == []
 
 
