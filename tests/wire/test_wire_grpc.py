@@ -340,6 +340,17 @@ async def test_client_that_does_not_read_its_stream_is_ended(sock: Path) -> None
         assert await channel.unary(rpc("Say"), text("x")) == text("x")
 
 
+async def test_stopping_does_not_wait_for_a_client_that_does_not_read(sock: Path) -> None:
+    echo = Echo()
+    async with grpc_server(sock, echo, limits=Limits(stream_stall=0.1, stop_grace=30)) as server:
+        channel = Channel(str(sock))
+        replies = channel.server_stream(rpc("Count"), text("1000:100000"))
+        await anext(replies)
+        await echo.until("closed", timeout=10)
+        await asyncio.wait_for(server.close(), 5)
+        await channel.close()
+
+
 async def test_stopping_ends_waits_at_once_and_lets_work_finish(sock: Path) -> None:
     echo = Echo()
     supervisor = Supervisor()
@@ -361,6 +372,25 @@ async def test_stopping_ends_waits_at_once_and_lets_work_finish(sock: Path) -> N
         assert await asyncio.wait_for(work, 2) == text("w")
         await asyncio.wait_for(stop, 2)
         await channel.close()
+
+
+async def test_stopping_does_not_wait_for_a_client_that_sends_nothing(sock: Path) -> None:
+    echo = Echo()
+    echo.go.set()
+
+    async def endless() -> AsyncIterator[StringValue]:
+        yield text("part")
+        await asyncio.Event().wait()
+
+    async with grpc_server(sock, echo, limits=Limits(stop_grace=30)) as server:
+        channel = Channel(str(sock))
+        replies = channel.bidi(rpc("Store"), endless())
+        await anext(replies)
+        await asyncio.wait_for(server.close(), 5)
+        with pytest.raises(Unavailable, match="the daemon stops"):
+            await anext(replies)
+        await channel.close()
+    assert echo.log == ["begun", "done", "CancelledError"]
 
 
 async def test_work_that_outlasts_the_grace_is_cut_off_from_its_client(sock: Path) -> None:

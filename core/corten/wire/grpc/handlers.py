@@ -18,6 +18,7 @@ from ..methods import Method
 from ..running import Running, interrupted
 from ..status import status_of
 from .call import GrpcCall
+from .underway import Underway
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -34,9 +35,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, catalogue: Catalogue, running: Running, limits: Limits, admission: Admission = anyone) -> None:
         self._catalogue = catalogue
-        self._interruptible: dict[asyncio.Task[Any], GrpcCall] = {}
+        self.underway = Underway()
         self._found = {
-            f"/{method.path}": _Served(method, running, limits, admission, self._interruptible).handler()
+            f"/{method.path}": _Served(method, running, limits, admission, self.underway).handler()
             for method in catalogue
         }
 
@@ -44,12 +45,6 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         """grpc's door: `method` is `/package.Service/Method`."""
         found = self._found.get(handler_call_details.method)
         return found or self._refused(handler_call_details.method.removeprefix("/"))
-
-    def interrupt(self) -> None:
-        """End every call that only reads or waits, because the daemon stops."""
-        for task, call in self._interruptible.items():
-            call.stopping = True
-            task.cancel()
 
     def _refused(self, path: str) -> Any:
         async def refuse(requests: Any, context: Any) -> None:
@@ -68,13 +63,13 @@ class _Served:
         running: Running,
         limits: Limits,
         admission: Admission,
-        interruptible: dict[asyncio.Task[Any], GrpcCall],
+        underway: Underway,
     ) -> None:
         self._method = method
         self._running = running
         self._limits = limits
         self._admission = admission
-        self._interruptible = interruptible
+        self._underway = underway
 
     def handler(self) -> Any:
         """What grpc calls for this method."""
@@ -92,7 +87,7 @@ class _Served:
 
     async def _client_stream(self, requests: Any, context: Any) -> Any:
         return await self._run(
-            context, lambda call: self._running.client_stream(self._method, partial(_read, call), call)
+            context, lambda call: self._running.client_stream(self._method, partial(self._read, call), call)
         )
 
     async def _server_stream(self, request: bytes, context: Any) -> None:
@@ -103,30 +98,28 @@ class _Served:
     async def _bidi(self, requests: Any, context: Any) -> None:
         await self._run(
             context,
-            lambda call: self._running.bidi(self._method, partial(_read, call), call, partial(self._write, call)),
+            lambda call: self._running.bidi(self._method, partial(self._read, call), call, partial(self._write, call)),
         )
 
     async def _run(self, context: Any, work: Callable[[GrpcCall], Coroutine[Any, Any, Message | None]]) -> Any:
         call = GrpcCall(self._method.path, context)
-        task = self._enter(call)
-        try:
-            with server_span(self._method.path, call.metadata):
-                self._admission(context)
-                reply = await work(call)
-                return None if self._method.server_streaming else self._bytes(reply)
-        except BaseException as error:
-            await fail(error, call)
-        finally:
-            call.context = None
-            self._interruptible.pop(task, None)  # type: ignore[arg-type]
+        with self._underway.handler(call, self._method.stops_at_once):
+            try:
+                with server_span(self._method.path, call.metadata):
+                    self._admission(context)
+                    reply = await work(call)
+                    return None if self._method.server_streaming else self._bytes(reply)
+            except BaseException as error:
+                await fail(error, call)
+            finally:
+                call.context = None
 
-    def _enter(self, call: GrpcCall) -> asyncio.Task[Any] | None:
-        if not self._method.stops_at_once:
+    async def _read(self, call: GrpcCall) -> bytes | None:
+        if call.context is None:
             return None
-        task = asyncio.current_task()
-        if task:
-            self._interruptible[task] = call
-        return task
+        with self._underway.waiting(call):
+            data = await call.context.read()
+        return None if data is grpc.aio.EOF else data
 
     async def _write(self, call: GrpcCall, message: Message) -> None:
         call.checkpoint()
@@ -149,11 +142,6 @@ class _Served:
                 f"{self._limits.sends} (ask for less with filters, or use the streaming method)"
             )
         return data
-
-
-async def _read(call: GrpcCall) -> bytes | None:
-    data = await call.context.read() if call.context else None
-    return None if data is grpc.aio.EOF else data
 
 
 async def fail(error: BaseException, call: GrpcCall) -> NoReturn:

@@ -16,6 +16,9 @@ from .listeners import Listener
 
 log = logging.getLogger(__name__)
 
+_LAST_ANSWERS = 0.5
+"""Seconds for the last statuses to leave once every handler has ended."""
+
 
 class GrpcServer:
     """`start` and `close` are called on the event loop, once each."""
@@ -56,7 +59,11 @@ class GrpcServer:
         self.listener.close()
         stopped = asyncio.ensure_future(server.stop(self._limits.stop_grace))
         await asyncio.sleep(0)
-        self._handlers.interrupt()
+        self._handlers.underway.interrupt()
+        await self._handlers.underway.ended(self._limits.stop_grace)
+        await asyncio.wait([stopped], timeout=_LAST_ANSWERS)
+        # A client that does not read keeps its call open in grpc although the handler has ended.
+        await server.stop(None)
         await stopped
         self.listener.release()
 
