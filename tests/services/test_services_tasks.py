@@ -279,6 +279,8 @@ async def test_a_checkpoint_goes_to_content_and_comes_back(
     again = DescriptorMessage(media_type=image.media_type, digest=written, size=11)
     await created(saver, checkpoint=again)
     folder = Path(task_of(runtime).options.checkpoint)
+    with pytest.raises(AlreadyExists):
+        await created(saver, checkpoint=again)
     assert [each.name for each in folder.iterdir()] == ["pages-1.img"]
     await saver.unary("Delete", pb.DeleteTaskRequest(container_id="c"))
     assert not folder.exists()

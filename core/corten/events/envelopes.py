@@ -27,14 +27,14 @@ KNOWN = (container_pb2, content_pb2, image_pb2, namespace_pb2, sandbox_pb2, snap
 
 def validate(envelope: Envelope) -> None:
     """Raises InvalidArgument for a bad namespace or topic, or an envelope without a time."""
-    identifiers.validate(envelope.namespace, "namespace of an event")
-    validate_topic(envelope.topic)
+    validate_names(envelope.namespace, envelope.topic)
     if envelope.timestamp <= 0:
         raise InvalidArgument(f'event on topic "{envelope.topic}": it has no timestamp')
 
 
-def validate_topic(topic: str) -> None:
+def validate_names(namespace: str, topic: str) -> None:
     """A topic is `/` and identifiers with `/` between them; raises InvalidArgument for anything else."""
+    identifiers.validate(namespace, "namespace of an event")
     if not topic.startswith("/") or topic == "/":
         raise InvalidArgument(f'topic "{topic}": must be like /tasks/start: a slash, then words with slashes between')
     for word in topic[1:].split("/"):

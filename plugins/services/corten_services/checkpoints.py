@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from corten import identifiers
 from corten.contracts.content import ContentStore
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Differ
@@ -72,6 +73,7 @@ class Checkpoints:
         ]
 
     def _folder(self, namespace: str, id: str) -> Path:
+        identifiers.validate(id, "container id")
         return self._root / "restore" / namespace / id
 
     def _tool(self) -> Differ:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from threading import Lock
 
 from corten import filters as filter_language
@@ -27,10 +26,10 @@ class EventExchange:
         return f"EventExchange({len(self._subscriptions)} subscribers)"
 
     def publish(self, namespace: str, topic: str, event: object) -> None:
-        envelope = Envelope(1, namespace, topic, envelopes.packed(event))
-        envelopes.validate(envelope)
+        envelopes.validate_names(namespace, topic)
+        value = envelopes.packed(event)
         with self._lock:
-            self._deliver(replace(envelope, timestamp=time.time_ns()))
+            self._deliver(Envelope(time.time_ns(), namespace, topic, value))
 
     def forward(self, envelope: Envelope) -> None:
         envelopes.validate(envelope)

@@ -10,7 +10,7 @@ from corten.contracts.metadata import Metadata
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import Runtime, Task
 from corten.contracts.scope import Scope
-from corten.errors import FailedPrecondition, InvalidArgument
+from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
@@ -163,8 +163,17 @@ class TasksService:
             return folder
         if not request.HasField("checkpoint"):
             return ""
+        await self._refuse_existing(scope, id)
         image, content = descriptor(request.checkpoint), self._metadata.content(scope)
         return await self._pools.run("diff", self._checkpoints.restore, scope.namespace, id, image, content)
+
+    async def _refuse_existing(self, scope: Scope, id: str) -> None:
+        """The folder to restore from is that of the task, so a second task must not come near it."""
+        try:
+            await self._runtime.get(scope.namespace, id)
+        except NotFound:
+            return
+        raise AlreadyExists(f'task "{id}": it exists already')
 
     async def _discard_checkpoint(self, scope: Scope, id: str, request: pb.CreateTaskRequest) -> None:
         if request.HasField("checkpoint"):
