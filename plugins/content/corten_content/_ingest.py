@@ -23,7 +23,7 @@ from corten import digests
 from corten.contracts.content import IngestStatus
 from corten.errors import InvalidArgument, NotFound, mapped
 
-from ._durable import DIRECTORY_MODE, write_small
+from ._files import DIRECTORY_MODE, write_small
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from corten.contracts.content import ContentInfo, ContentReader, ContentWriter, 
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, NotFound, Unimplemented, mapped
 
 from . import _ingest
-from ._durable import make_directories, sync_directory
+from ._files import make_directories, sync_directory
 from ._holds import Holds, shown
 from ._reader import LocalReader
 from ._writer import BLOB_MODE, LocalWriter
@@ -111,17 +111,16 @@ class LocalContent:
         finally:
             self._holds.free(ref)
 
-    def _publish(self, fd: int, path: Path, digest: str) -> None:
-        """Write the data to disk, then give them the blob's name, then write that name to disk."""
+    def _publish(self, path: Path, digest: str) -> None:
+        """Give data that are on disk the blob's name, and write that name to disk."""
         target = self._blob_path(digest)
         make_directories(target.parent)
-        os.fsync(fd)
         with self._publishing:
             exists = target.exists()
             if not exists:
                 os.rename(path / "data", target)
         if not exists:
-            os.fchmod(fd, BLOB_MODE)
+            target.chmod(BLOB_MODE)
         # The one who comes second says that the blob exists, and that must outlast a power loss too.
         sync_directory(target.parent)
         _ingest.remove(path)

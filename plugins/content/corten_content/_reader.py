@@ -7,6 +7,8 @@ from typing import Self
 
 from corten.errors import NotFound, OutOfRange, mapped
 
+from ._files import open_blob, read_at
+
 
 class LocalReader:
     """An open blob file; `read_at` may be called from many threads, `close` only once they are done."""
@@ -15,7 +17,7 @@ class LocalReader:
         self._digest = digest
         self._fd = -1
         with mapped(f"content {digest}: cannot open", {FileNotFoundError: NotFound}):
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._fd = open_blob(path)
             self._size = os.fstat(self._fd).st_size
 
     def __repr__(self) -> str:
@@ -34,12 +36,12 @@ class LocalReader:
             raise OutOfRange(f"content {self._digest}: offset {offset} lies outside of its {self._size} bytes")
         wanted = min(length, self._size - offset)
         with mapped(f"content {self._digest}: cannot read {wanted} bytes at {offset}"):
-            data = os.pread(self._fd, wanted, offset)
+            data = read_at(self._fd, wanted, offset)
             if len(data) == wanted:
                 return data
             parts = [data]
             while data and (have := sum(map(len, parts))) < wanted:
-                data = os.pread(self._fd, wanted - have, offset + have)
+                data = read_at(self._fd, wanted - have, offset + have)
                 parts.append(data)
             return b"".join(parts)
 

@@ -14,13 +14,14 @@ from corten.contracts.content import IngestStatus
 from corten.errors import FailedPrecondition, Unimplemented, mapped
 
 from . import _ingest
+from ._files import open_data, read_at, write_at
 from ._holds import shown
 
 CHUNK = 1 << 20
 BLOB_MODE = 0o444
 
-Publish = Callable[[int, Path, str], None]
-"""`(fd, path, digest)`: make the ingest at `path`, whose data are open as `fd`, a blob."""
+Publish = Callable[[Path, str], None]
+"""`(path, digest)`: make the ingest at `path`, whose data are on disk, a blob."""
 
 
 class LocalWriter:
@@ -37,7 +38,7 @@ class LocalWriter:
         self._lock = threading.Lock()
         self._algorithm = digests.parse(status.expected)[0] if status.expected else "sha256"
         with mapped(f"ingest {shown(status.ref)}: cannot open its data"):
-            self._fd = os.open(path / "data", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._fd = open_data(path / "data")
         try:
             self._hash = self._hash_of_file(self._algorithm)
         except BaseException:
@@ -55,7 +56,7 @@ class LocalWriter:
             rest = memoryview(data)
             with mapped(f"ingest {shown(self._status.ref)}: cannot write at {self._status.offset}"):
                 while rest:
-                    written = os.pwrite(fd, rest, self._status.offset)
+                    written = write_at(fd, rest, self._status.offset)
                     self._hash.update(rest[:written])
                     self._advance(self._status.offset + written)
                     rest = rest[written:]
@@ -110,14 +111,17 @@ class LocalWriter:
         if expected and expected != digest:
             raise FailedPrecondition(f"ingest {ref}: cannot commit: its digest is {digest}, not {expected}")
         with mapped(f"ingest {ref}: cannot commit as {digest}"):
-            self._publish(fd, self._path, digest)
+            os.fsync(fd)
+            self._fd = -1
+            os.close(fd)
+            self._publish(self._path, digest)
         return digest
 
     def _hash_of_file(self, algorithm: str) -> digests.Hasher:
         state = digests.hasher(algorithm)
         at = 0
         with mapped(f"ingest {shown(self._status.ref)}: cannot read back its data"):
-            while chunk := os.pread(self._fd, CHUNK, at):
+            while chunk := read_at(self._fd, CHUNK, at):
                 state.update(chunk)
                 at += len(chunk)
         self._status = replace(self._status, offset=at)
@@ -136,7 +140,8 @@ class LocalWriter:
     def _release(self) -> None:
         fd, self._fd = self._fd, -1
         try:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
             if self._path.exists():
                 _ingest.touch(self._path, self._status.updated_at)
         except OSError:
