@@ -16,8 +16,8 @@ from corten.errors import CortenError, DataLoss, Internal, InvalidArgument, Reso
 from corten.testing.memory_content import MemoryContent
 from corten.testing.trees import GZIP, PLAIN, compressed, layer, stored
 from corten.zygote.client import Zygote
+from corten_differs.exchange import Limits
 from corten_differs.extraction import split
-from corten_differs.streams import Limits
 from corten_differs.tar_header import Entry, parse_pax
 from corten_differs.tar_stream import TarStream
 from corten_differs.tar_writer import Member, header

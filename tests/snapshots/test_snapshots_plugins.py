@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from corten.contracts.mounts import Mount
-from corten.errors import FailedPrecondition, Unimplemented
+from corten.errors import FailedPrecondition, ResourceExhausted, Unavailable, Unimplemented
 from corten.linux.mount import mount_all, temporary_mount, unmount_all
 from corten.plugin.model import Registration, SkipPlugin
 from corten.testing.context import FakeContext
@@ -161,3 +161,29 @@ def test_a_failed_prepare_leaves_nothing(memory_backed: Path) -> None:
         snapshotter.prepare("key")
     assert os.listdir(memory_backed / "snapshots") == ["1"]
     snapshotter.close()
+
+
+def test_a_full_disk_still_lets_go(memory_backed: Path) -> None:
+    mount_all([Mount("tmpfs", "tmpfs", options=("size=4m",))], memory_backed)
+    try:
+        snapshotter = OverlayfsSnapshotter(memory_backed)
+        snapshotter.prepare("large")
+        with temporary_mount(snapshotter.mounts("large")) as tree, pytest.raises(OSError, match="No space"):
+            (tree / "f").write_bytes(bytes(8 << 20))
+        with pytest.raises(ResourceExhausted):
+            for number in range(500):
+                snapshotter.prepare(f"key-{number}" * 100)
+        snapshotter.remove("large")
+        snapshotter.cleanup()
+        assert snapshotter.prepare("again")
+        assert (memory_backed / "reserve").stat().st_blocks * 512 == 1 << 20
+        snapshotter.close()
+    finally:
+        unmount_all(memory_backed)
+
+
+def test_after_close_nothing_is_lost_but_the_connection(memory_backed: Path) -> None:
+    snapshotter = OverlayfsSnapshotter(memory_backed)
+    snapshotter.close()
+    with pytest.raises(Unavailable):
+        snapshotter.prepare("key")

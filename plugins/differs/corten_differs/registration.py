@@ -35,7 +35,7 @@ def walking() -> Registration:
 
 def _init(context: PluginContext) -> Differ:
     if sys.platform == "linux":
-        from .streams import Limits
+        from .exchange import Limits
         from .walking import WalkingDiffer
 
         config = context.config_as(WalkingConfig)

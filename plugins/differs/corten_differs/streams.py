@@ -5,7 +5,6 @@ A thread of its own does all this (zlib, zstd and hashlib work without the GIL) 
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from queue import Queue
 from threading import Thread
 from typing import IO, cast
@@ -15,6 +14,7 @@ from corten import digests
 from corten.errors import CortenError, InvalidArgument, ResourceExhausted
 from isal import igzip_lib
 
+from .exchange import Limits
 from .media_types import detected
 
 READ = 256 << 10
@@ -27,18 +27,6 @@ SMALL_READ = 32 << 10
 
 
 _Damaged = cast("type[Exception]", igzip_lib.error)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Against bombs: bytes of the uncompressed stream, and how many times the compressed size they may be.
-
-    The ratio counts from `free` bytes on: small layers of zeros are legitimate. 0 means no limit.
-    """
-
-    max_bytes: int = 1 << 40
-    max_ratio: int = 500
-    free: int = 4 << 30
 
 
 class Source:

@@ -6,7 +6,6 @@ Runs in a process of its own, forked from the zygote: what it mounts is in a mou
 import json
 import os
 import resource
-import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from corten.errors import CortenError, DataLoss, InvalidArgument, mapped
 from corten.linux import mount, options, syscalls
 
 from .directories import Directories, Lower
+from .exchange import PROGRESS, Limits
 from .extraction import Extraction
-from .streams import Limits, Pipeline, Source
+from .streams import Pipeline, Source
 from .tar_stream import TarStream
 from .whiteouts import Converting, Deleting, Ignoring, Whiteouts
 
-PROGRESS = struct.Struct("<Q")
 _FOR_THE_LOWERS = ("userxattr", "index=", "metacopy=", "redirect_dir=")
 PROGRESS_STEP = 1 << 20
 """Compressed bytes between two messages of progress."""

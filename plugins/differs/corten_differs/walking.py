@@ -20,8 +20,7 @@ from corten.contracts.workers import Worker, Workers
 from corten.errors import AlreadyExists, CortenError, Unimplemented, mapped
 
 from . import media_types
-from .streams import Limits
-from .unpack import PROGRESS
+from .exchange import PROGRESS, Limits
 
 UNCOMPRESSED = "containerd.io/uncompressed"
 CHUNK = 1 << 20

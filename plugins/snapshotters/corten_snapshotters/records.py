@@ -26,13 +26,13 @@ from threading import RLock
 from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
 from corten.errors import (
     AlreadyExists,
-    CortenError,
     DataLoss,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     Unavailable,
-    mapped,
+    Unknown,
 )
 
 SCHEMA_VERSION = 1
@@ -67,11 +67,6 @@ WITH RECURSIVE chain(id, parent, depth) AS (
 ) SELECT id FROM chain WHERE depth > 0 ORDER BY depth
 """
 
-_ERRORS: dict[type[BaseException], type[CortenError]] = {
-    sqlite3.OperationalError: Unavailable,
-    sqlite3.DatabaseError: DataLoss,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -89,7 +84,7 @@ class Records:
     def __init__(self, path: Path, what: str) -> None:
         self._what = what
         self._lock = RLock()
-        with mapped(f"{what}: open {path}", _ERRORS):
+        with _mapped(f"{what}: open {path}"):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -108,7 +103,7 @@ class Records:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction around what is called inside: all of it becomes durable at the end, or nothing."""
-        with self._lock, mapped(f"{self._what}: write records", _ERRORS):
+        with self._lock, _mapped(f"{self._what}: write records"):
             if self._db.in_transaction:
                 yield
                 return
@@ -123,7 +118,7 @@ class Records:
 
     def get(self, key: str) -> Record:
         """The record with the ids of its parents. Raises NotFound."""
-        with self._lock, mapped(f"{self._what}: read snapshot", _ERRORS):
+        with self._lock, _mapped(f"{self._what}: read snapshot"):
             row = self._db.execute(f"{_SELECT} WHERE s.name = ?", (self._key(key),)).fetchone()
             if row is None:
                 raise NotFound(f"{self.title(key)} does not exist")
@@ -174,7 +169,9 @@ class Records:
 
     def ensure_free(self, key: str) -> None:
         """Raises AlreadyExists if a snapshot has that key or name."""
-        row = self._db.execute("SELECT kind FROM snapshots WHERE name = ?", (self._key(key),)).fetchone()
+        query = "SELECT kind FROM snapshots WHERE name = ?"
+        with self._lock, _mapped(f"{self._what}: read snapshot"):
+            row = self._db.execute(query, (self._key(key),)).fetchone()
         if row:
             raise AlreadyExists(f"{self.title(key)} exists already ({_WORDS[Kind(row[0])]})")
 
@@ -208,7 +205,7 @@ class Records:
 
     def ids(self) -> dict[int, Kind]:
         """Every id, with its kind."""
-        with self._lock, mapped(f"{self._what}: read ids", _ERRORS):
+        with self._lock, _mapped(f"{self._what}: read ids"):
             rows = self._db.execute("SELECT id, kind FROM snapshots").fetchall()
             return {id: Kind(kind) for id, kind in rows}
 
@@ -217,7 +214,7 @@ class Records:
         return f"snapshot {key if len(key) <= 160 else key[:160] + '…'!r} in {self._what}"
 
     def _page(self, after: str) -> list[Record]:
-        with self._lock, mapped(f"{self._what}: walk", _ERRORS):
+        with self._lock, _mapped(f"{self._what}: walk"):
             query = f"{_SELECT} WHERE s.name > ? ORDER BY s.name LIMIT {PAGE}"
             return [_record(row, ()) for row in self._db.execute(query, (after,))]
 
@@ -254,3 +251,23 @@ def _record(row: tuple[int, str, str, str, int, int, str, int, int, int | None],
 
 def _dump(labels: Mapping[str, str]) -> str:
     return json.dumps(dict(labels), separators=(",", ":"))
+
+
+_ERRORS = {
+    sqlite3.SQLITE_FULL: ResourceExhausted,
+    sqlite3.SQLITE_BUSY: Unavailable,
+    sqlite3.SQLITE_LOCKED: Unavailable,
+    sqlite3.SQLITE_CORRUPT: DataLoss,
+    sqlite3.SQLITE_NOTADB: DataLoss,
+}
+
+
+@contextmanager
+def _mapped(action: str) -> Iterator[None]:
+    """Errors of SQLite by their primary code; one without a code comes of a closed connection."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        kind = Unavailable if code is None else _ERRORS.get(code & 0xFF, Unknown)
+        raise kind(f"{action}: {error}") from error

@@ -15,7 +15,7 @@ from corten import filters as filter_language
 from corten import labels as label_rules
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
-from corten.errors import FailedPrecondition, Unimplemented
+from corten.errors import FailedPrecondition, ResourceExhausted, Unimplemented
 
 from .records import Record, Records
 from .trees import Trees, flush, measure
@@ -91,7 +91,11 @@ class DirectorySnapshotter(ABC):
         self._records.commit(name, key, measure(tree), checked)
 
     def remove(self, key: str) -> None:
-        record = self._records.remove(key)
+        try:
+            record = self._records.remove(key)
+        except ResourceExhausted:
+            self._trees.give_up_reserve()
+            record = self._records.remove(key)
         if self._sync_remove:
             self._trees.delete(str(record.id))
 
@@ -105,6 +109,7 @@ class DirectorySnapshotter(ABC):
             waste = self._trees.waste(self._records.ids())
         for name in waste:
             self._trees.delete(name)
+        self._trees.keep_reserve()
 
     def close(self) -> None:
         self._records.close()

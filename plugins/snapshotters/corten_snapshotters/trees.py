@@ -4,6 +4,7 @@
     <root>/snapshots/<id>/fs      the tree: what is mounted, or the upper directory of an overlay
     <root>/snapshots/<id>/work    the overlay's work directory
     <root>/snapshots/new-…        a tree in the making; becomes <id> by rename, in the transaction that records it
+    <root>/reserve                space that is given up when a full disk would not even let a snapshot be removed
 
 A directory without a record is waste: `waste` finds it, `delete` removes it.
 """
@@ -27,6 +28,10 @@ from corten.linux.removal import remove_tree
 log = logging.getLogger(__name__)
 
 
+RESERVE = 1 << 20
+"""Bytes kept for the records' log of removals."""
+
+
 class Trees:
     """Any thread may call."""
 
@@ -38,6 +43,7 @@ class Trees:
         with mapped(f"create {self._snapshots}"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._snapshots.mkdir(mode=0o700, exist_ok=True)
+        self.keep_reserve()
 
     def __repr__(self) -> str:
         return f"Trees({self.root})"
@@ -49,6 +55,24 @@ class Trees:
     def work(self, id: int) -> Path:
         """The work directory beside it."""
         return self._snapshots / str(id) / "work"
+
+    def keep_reserve(self) -> None:
+        """Take the reserve (again), if there is room for it."""
+        path = self.root / "reserve"
+        if path.exists():
+            return
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, RESERVE)
+        except OSError as error:
+            path.unlink()
+            log.debug("no reserve in %s: %s", self.root, error)
+        finally:
+            os.close(fd)
+
+    def give_up_reserve(self) -> None:
+        """Make room for a removal."""
+        (self.root / "reserve").unlink(missing_ok=True)
 
     @contextmanager
     def making(self) -> Iterator[Path]:
