@@ -14,6 +14,7 @@ from corten.contracts.content import ContentInfo, IngestStatus
 from corten.contracts.runtime import ProcessState, Status, Stdio
 from corten.contracts.snapshots import Kind, SnapshotInfo
 from corten.errors import InvalidArgument
+from corten_services.paging import pages
 from corten_services.translate import containers, content, images, leases, sandboxes, snapshots, tasks, values
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -135,3 +136,12 @@ def test_processes(status: Status, exit_status: int, terminal: bool) -> None:
     assert task_pb2.Status.Name(message.status).lower() == status
     assert (message.id, message.exit_status, message.exited_at.nanos) == ("e", exit_status, 5)
     assert tasks.stdio(message) == state.stdio
+
+
+@given(st.lists(st.integers(0, 300), max_size=30), st.integers(1, 400))
+def test_pages_hold_everything_in_order_and_fit(sizes: list[int], limit: int) -> None:
+    items = [leases_pb2.Resource(id="x" * size, type=str(number)) for number, size in enumerate(sizes)]
+    made = list(pages(items, limit))
+    assert [item for page in made for item in page] == items
+    assert all(len(page) == 1 or sum(item.ByteSize() for item in page) <= limit for page in made)
+    assert all(made)

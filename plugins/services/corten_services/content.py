@@ -11,6 +11,7 @@ from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
 from .held import held
+from .paging import pages
 from .translate.content import checked, info, info_message, status_message
 from .translate.values import named, present
 from .writing import opener
@@ -38,8 +39,9 @@ class ContentService:
 
     async def list(self, request: pb.ListContentRequest, call: CallContext) -> AsyncIterator[pb.ListContentResponse]:
         store, filters = self._store(call), list(request.filters)
-        async for page in self._pools.iterate("content", lambda: store.walk(filters)):
-            yield pb.ListContentResponse(info=[info_message(each) for each in page])
+        async for found in self._pools.iterate("content", lambda: store.walk(filters)):
+            for page in pages(info_message(each) for each in found):
+                yield pb.ListContentResponse(info=page)
 
     async def delete(self, request: pb.DeleteContentRequest, call: CallContext) -> Empty:
         await self._pools.run("content", self._store(call).delete, checked(request.digest))

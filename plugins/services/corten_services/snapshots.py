@@ -10,6 +10,7 @@ from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
+from .paging import pages
 from .translate.snapshots import info, info_message
 from .translate.values import mount_messages, named, present
 
@@ -64,8 +65,9 @@ class SnapshotsService:
         self, request: pb.ListSnapshotsRequest, call: CallContext
     ) -> AsyncIterator[pb.ListSnapshotsResponse]:
         snapshotter, filters = self._of(request.snapshotter, call), list(request.filters)
-        async for page in self._pools.iterate("snapshots", lambda: snapshotter.walk(filters)):
-            yield pb.ListSnapshotsResponse(info=[info_message(each) for each in page])
+        async for found in self._pools.iterate("snapshots", lambda: snapshotter.walk(filters)):
+            for page in pages(info_message(each) for each in found):
+                yield pb.ListSnapshotsResponse(info=page)
 
     @cancellable
     async def usage(self, request: pb.UsageRequest, call: CallContext) -> pb.UsageResponse:
