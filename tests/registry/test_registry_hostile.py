@@ -227,6 +227,20 @@ async def test_refusals_have_their_own_class(status: int, error: type[CortenErro
     await refused(fail, error, "registry 127.0.0.1")
 
 
+async def test_a_manifest_of_which_other_bytes_were_left() -> None:
+    ref = media_types.ref_key(IMAGE.target.media_type, IMAGE.target.digest)
+    for left, fails in ((b"short", False), (b"x" * IMAGE.target.size, True)):
+        store = MemoryContent()
+        with store.writer(ref, expected=IMAGE.target.digest) as writer:
+            writer.write(left)
+        async with serving() as (address, _):
+            if fails:
+                with pytest.raises(DataLoss, match="pull again"):
+                    await fetched(address, store)
+            await fetched(address, store)
+        assert store.data(IMAGE.target.digest) == IMAGE.blobs[IMAGE.target.digest]
+
+
 async def test_a_manifest_with_other_bytes() -> None:
     async def lie(request: web.Request) -> web.Response | None:
         return web.json_response({"schemaVersion": 2}) if is_manifest(request) else None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from corten.contracts.descriptor import Descriptor
-from corten.errors import InvalidArgument, NotFound
+from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.choice import choose
 from corten.oci_image.model import ImageConfig, Manifest, PulledImage
@@ -124,7 +124,15 @@ class _Source:
         if writer is None:
             await add_labels(self._sink, target.digest, labels, self._reference)
             return self._show(Progress(target.digest, kind, target.size, target.size, State.EXISTS))
-        async with writer:
-            await write_whole(writer, data)
-            await writer.commit(len(data), target.digest, {**labels, **source})
+        try:
+            async with writer:
+                await write_whole(writer, data)
+                await writer.commit(len(data), target.digest, {**labels, **source})
+        except AlreadyExists:
+            await add_labels(self._sink, target.digest, labels, self._reference)
+        except FailedPrecondition as error:
+            await self._sink.abort(media_types.ref_key(target.media_type, target.digest))
+            raise DataLoss(
+                f"{kind} {target.digest}: an earlier pull left other bytes, now dropped (pull again)"
+            ) from error
         return self._show(Progress(target.digest, kind, target.size, target.size, State.DONE))
