@@ -162,6 +162,10 @@ def test_a_file_without_a_suffix_is_told_by_its_content(tmp_path: Path) -> None:
     assert read(tmp_path / "two", "root: /a\n").data == {"root": "/a"}
 
 
+def test_a_default_configuration_saved_as_toml_is_still_read(tmp_path: Path) -> None:
+    assert read(tmp_path / "c.toml", "version: 4\nroot: /a\n").data == {"version": 4, "root": "/a"}
+
+
 def test_imports_are_relative_may_be_patterns_may_nest_and_win(tmp_path: Path) -> None:
     main = put(tmp_path / "c.yaml", "root: /a\nimports: ['conf.d/*', more.toml]\ntimeouts: {x: 1s, y: 2s}\n")
     put(

@@ -7,13 +7,14 @@ import pytest
 from corten.config.reference import docs, reference
 from corten.config.settings import Settings
 from corten.config.typed import keys
-from corten.plugin.drawing import FORMATS, Drawn, columns, svg
+from corten.plugin.drawing import FORMATS, Drawn, built_in, columns, svg
 from corten.plugin.loader import discover
 from corten.plugin.model import State
 from hypothesis import given
 from hypothesis import strategies as st
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PICTURE = PAGE.with_name("plugins.svg")
 BUILT_IN = [each.registration for each in discover() if each.builtin and each.error is None]
 
 
@@ -52,3 +53,7 @@ def test_what_is_needed_stands_to_the_left() -> None:
         Drawn("c.v1.c", State.OK, ("b.v1.b",)),
     )
     assert columns([c, b, a]) == [[a], [b], [c]]
+
+
+def test_the_picture_in_the_docs_is_up_to_date() -> None:
+    assert PICTURE.read_text() == built_in(), "run: python -m corten.plugin.drawing > docs/plugins.svg"

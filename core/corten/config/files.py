@@ -79,13 +79,15 @@ def _is_pattern(path: str) -> bool:
 
 
 def _is_toml(path: str, text: str) -> bool:
+    """By suffix, else by content. A `.toml` that is YAML is taken as such: `cortend config default > config.toml`."""
     if path.endswith((".yaml", ".yml")):
         return False
-    if path.endswith(".toml"):
-        return True
     import tomllib
 
     try:
-        return bool(tomllib.loads(text))
+        return bool(tomllib.loads(text)) or path.endswith(".toml")
     except tomllib.TOMLDecodeError:
-        return False
+        return path.endswith(".toml") and not text.startswith(_DEFAULT_HEAD)
+
+
+_DEFAULT_HEAD = "version: "

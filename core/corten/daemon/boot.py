@@ -14,9 +14,8 @@ from corten.config.migrate import GRPC, migrate
 from corten.config.settings import IMPORT_TIMEOUT, Settings
 from corten.config.typed import fill
 from corten.errors import InvalidArgument
-from corten.plugin.graph import Choices
+from corten.plugin.graph import Choices, choices
 from corten.plugin.loader import discover
-from corten.plugin.model import Registration
 from corten.plugin.record import Found
 
 log = logging.getLogger(__name__)
@@ -86,16 +85,6 @@ def check_address(address: str) -> None:
 
     if not parse(address).path:
         raise InvalidArgument(f"address {address}: must be the path of a socket")
-
-
-def choices(registrations: Sequence[Registration], configs: Mapping[str, object]) -> Choices:
-    """`(URI, field) -> id` for every requirement with a key that the configuration has a value for."""
-    return {
-        (registration.uri, need.key): chosen
-        for registration in registrations
-        for need in registration.requires
-        if need.key and isinstance(chosen := getattr(configs.get(registration.uri), need.key, None), str) and chosen
-    }
 
 
 def _import_deadline(documents: Sequence[Document]) -> float:

@@ -1,14 +1,18 @@
 """Draws the plugin graph as SVG, DOT or Mermaid text, from plugin views; pure.
 
 Plugins stand in columns by how much must be up before them; an arrow goes from what is needed to who needs it.
+
+    python -m corten.plugin.drawing > docs/plugins.svg      # the built-in plugins as they are planned by default
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from .graph import Plan
 from .model import PluginView, State
 
 _COLOURS = {
@@ -33,6 +37,11 @@ def drawn(plugins: Iterable[PluginView]) -> list[Drawn]:
         Drawn(each.registration.uri, each.state, tuple(u for uris in each.requires_resolved.values() for u in uris))
         for each in plugins
     ]
+
+
+def planned(plan: Plan) -> list[Drawn]:
+    """A plan that nobody has carried out yet, as if all went well."""
+    return [Drawn(uri, State.OK, plan.nodes[uri].after) for uri in plan.order]
 
 
 def columns(plugins: Sequence[Drawn]) -> list[list[Drawn]]:
@@ -127,3 +136,20 @@ def _split(uri: str) -> tuple[str, str, str]:
 
 FORMATS: Mapping[str, Callable[[Sequence[Drawn]], str]] = {"svg": svg, "dot": dot, "mermaid": mermaid}
 """The ways to draw, by name."""
+
+
+def built_in() -> str:
+    """The built-in plugins as SVG, planned with the default configuration."""
+    from corten.config.load import load
+
+    from .graph import choices, plan
+    from .loader import discover
+
+    plugins = [each.registration for each in discover() if each.builtin and each.error is None]
+    plugins.sort(key=lambda each: each.uri)
+    chosen = choices(plugins, load([], plugins).plugins)
+    return svg(planned(plan(plugins, chosen, builtin={each.uri for each in plugins})))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(built_in())

@@ -79,6 +79,16 @@ def plan(
     return Plan(nodes, tuple(ordered(edges)), cycles)
 
 
+def choices(registrations: Sequence[Registration], configs: Mapping[str, object]) -> Choices:
+    """What the filled config models (by URI) choose for requirements with a key; an empty value chooses nothing."""
+    return {
+        (registration.uri, need.key): chosen
+        for registration in registrations
+        for need in registration.requires
+        if need.key and isinstance(chosen := getattr(configs.get(registration.uri), need.key, None), str) and chosen
+    }
+
+
 def ordered(edges: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Topological order of `edges` (key to what comes before it), stable in the order of the keys.
 
