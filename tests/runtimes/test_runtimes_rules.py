@@ -10,7 +10,7 @@ import pytest
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound, Unimplemented, Unknown
 from corten_runtimes import bundle, names
 from corten_runtimes.binary import parse_endpoint
-from corten_runtimes.shim import fifo, spawn
+from corten_runtimes.shim import direct, fifo, spawn
 from corten_runtimes.shim.loop import Later, Loop, Steps, Turn
 from corten_runtimes.shim.reaper import Reaper
 from corten_runtimes.shim.service import spec_facts
@@ -131,6 +131,12 @@ def test_bootstrap_that_is_no_record_counts_as_none(tmp_path: Path) -> None:
     for text in ("", "[1]", "{"):
         (tmp_path / "bootstrap.json").write_text(text)
         assert bundle.read_bootstrap(tmp_path) == {}
+
+
+def test_only_tried_versions_of_runc_are_passed_by() -> None:
+    assert direct.is_tried("runc version 1.1.5+ds1\ncommit: x\n")
+    for other in ("runc version 1.0.3\n", "crun version 1.1.5\n", "runc version 2.1.0\n", ""):
+        assert not direct.is_tried(other)
 
 
 def test_stream_addresses() -> None:

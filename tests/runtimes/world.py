@@ -132,6 +132,7 @@ class World:
 
     def options(self, *args: str, stdio: Stdio | None = None, runtime: str = RUNC, **changes: Any) -> CreateOptions:
         stdio = stdio or Stdio()
+        changes.setdefault("cgroupsPath", f"/{self.id('crt')}")  # tests run side by side
         document = spec(args, terminal=stdio.terminal, **changes)
         return CreateOptions(
             spec=json.dumps(document).encode(),

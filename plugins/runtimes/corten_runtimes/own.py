@@ -23,6 +23,7 @@ from corten.pools import Pools
 
 from . import bundle as bundles
 from . import names
+from .shim import direct
 from .shim.service import spec_facts
 
 SCHEMA = 1
@@ -42,6 +43,8 @@ class OwnShim:
         self._workers, self._pools, self._state = workers, pools, state
         self._ttrpc_address, self._runc, self._enabled = ttrpc_address, runc, enabled
         self._runc_root = runc_root or str(state / "runc")
+        self._runc_version: tuple[str, int, int] = ("", 0, 0)
+        self._runc_tried = False
 
     def handles(self, runtime: str) -> bool:
         return self._enabled and runtime == names.OWN
@@ -90,6 +93,7 @@ class OwnShim:
             "ttrpc_address": self._ttrpc_address,
             "runc": self._runc,
             "runc_root": self._runc_root,
+            "direct": self._direct(),
         }
         os.makedirs(record["corten"]["runc_root"], 0o700, exist_ok=True)
         pid, _ = self._workers.detach(TARGET, json.dumps(payload).encode())
@@ -97,6 +101,18 @@ class OwnShim:
         record["corten"]["started"] = _started(pid)
         bundles.write_bootstrap(bundle, record)
         return ShimEndpoint(record["address"], record["version"])
+
+    def _direct(self) -> bool:
+        """Whether the runc that is installed now may be passed by; asked again when the file changes."""
+        path = shutil.which(self._runc)
+        if path is None:
+            return False
+        stat = os.stat(path)
+        version = (path, stat.st_ino, stat.st_mtime_ns)
+        if version != self._runc_version:
+            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+            self._runc_version, self._runc_tried = version, direct.is_tried(answer.stdout)
+        return self._runc_tried
 
     def _remove(self, id: str, bundle: Path) -> Exit:
         record = bundles.read_bootstrap(bundle)

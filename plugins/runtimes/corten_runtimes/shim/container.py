@@ -10,7 +10,7 @@ from corten.contracts.mounts import Mount
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented, mapped
 from corten.linux import mount
 
-from . import cgroups, spawn
+from . import cgroups, direct, spawn
 from .events import Announcer
 from .loop import Later, Loop, Steps
 from .oom import OomWatch
@@ -37,6 +37,8 @@ class Making:
     """Whether it has a pid namespace of its own, so that nothing outlives init."""
     console: str
     """Prefix of paths for console sockets."""
+    direct_start: bool = False
+    """Whether runc is of a version for which `direct.start` was tried."""
 
 
 class Container:
@@ -199,7 +201,9 @@ class Container:
 
     def _start_init(self, init: Process) -> Steps[None]:
         self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
-        yield from self._runc(["start", self.id])
+        state = f"{self.making.runc.root}/{self.id}"
+        if not (self.making.direct_start and (yield from direct.start(self._loop, state, init.reaped))):
+            yield from self._runc(["start", self.id])
         if init.outcome is None:
             init.status = RUNNING
         self._announce.start(self, init)
@@ -270,7 +274,7 @@ class Container:
     def _born(self, process: Process, pid_file: str) -> None:
         with open(pid_file) as file:
             process.pid = int(file.read())
-        later = self._reaper.expect(process.pid)
+        later = process.reaped = self._reaper.expect(process.pid)
         later.then(lambda: self._ended(process, later.value or Ended(255, 0)))
 
     def _ended(self, process: Process, ended: Ended) -> None:

@@ -1,8 +1,8 @@
 """Where a shim begins: the zygote forks, and `run` is called with what the daemon wants of it.
 
 The payload is a JSON object: `namespace`, `socket` (path to listen on), `console` (prefix of paths for console
-sockets), `ttrpc_address` (of the daemon's events service), `runc` and `runc_root`. The answer is the pid, once the
-socket is there.
+sockets), `ttrpc_address` (of the daemon's events service), `runc` and `runc_root`, and `direct`, whether that runc is
+of a version whose containers may be started without it. The answer is the pid, once the socket is there.
 """
 
 import gc

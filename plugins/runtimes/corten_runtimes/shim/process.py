@@ -33,6 +33,7 @@ class Process:
         self.turn = Turn()
         self.streams: Streams | None = None
         self.outcome: Ended | None = None
+        self.reaped: Later[Ended] = Later()
         self.exited: Later[Ended] = Later()
         self.in_transit = False
         """Being created or started: its exit is announced only when that is done."""

@@ -218,6 +218,7 @@ class TaskService:
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),
             console=self._settings["console"],
+            direct_start=bool(self._settings.get("direct")) and not options.binary_name,
         )
 
 
