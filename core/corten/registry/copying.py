@@ -67,15 +67,6 @@ async def open_writer(sink: BlobSink, descriptor: Descriptor) -> BlobWriter | No
             await asyncio.sleep(HELD_PAUSE)
 
 
-async def write_whole(writer: BlobWriter, data: bytes) -> None:
-    """Have exactly `data` in the ingest, unless it has as many bytes: a store may know the blob already."""
-    if writer.offset == len(data):
-        return
-    if writer.offset:
-        await writer.truncate()
-    await writer.write(data)
-
-
 async def add_labels(sink: BlobSink, digest: str, labels: Mapping[str, str], reference: Reference) -> None:
     """Give a blob that is there what a new one would have got; labels that it has already are not written again."""
     present = await sink.labels(digest)

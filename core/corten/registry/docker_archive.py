@@ -10,8 +10,7 @@ from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImportedImage
 
 from .contents import Contents
-from .copying import write_whole
-from .sink import BlobSink
+from .sink import BlobSink, write_whole
 from .tarstream import compression
 
 MAX_IMAGES = 1024

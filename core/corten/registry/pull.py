@@ -12,9 +12,9 @@ from corten.platforms import Platform, rank
 from corten.references import Reference
 
 from .client import RegistryClient
-from .copying import add_labels, copy_blob, open_writer, write_whole
+from .copying import add_labels, copy_blob, open_writer
 from .progress import Progress, Show, State, ignore
-from .sink import BlobSink
+from .sink import BlobSink, write_whole
 
 CONCURRENCY = 3
 """Layers fetched at once, as containerd and docker do."""

@@ -57,6 +57,15 @@ class BlobSink(Protocol):
         """Add or replace these labels of a blob. Raises NotFound."""
 
 
+async def write_whole(writer: BlobWriter, data: bytes) -> None:
+    """Have exactly `data` in the ingest, unless it has as many bytes: a store may know the blob already."""
+    if writer.offset == len(data):
+        return
+    if writer.offset:
+        await writer.truncate()
+    await writer.write(data)
+
+
 Run = Callable[..., Awaitable[Any]]
 """`await run(function, *args)`: call a blocking function elsewhere, in a pool of the kernel's for example."""
 
