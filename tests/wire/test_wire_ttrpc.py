@@ -1,7 +1,9 @@
 """ttrpc over a real socket: calls, streams, errors, cancellation, bounds, and peers that send anything at all."""
 
 import asyncio
+import logging
 import os
+import random
 import socket
 import stat
 import tempfile
@@ -333,6 +335,37 @@ async def test_mode_of_the_socket(sock: Path) -> None:
     async with ttrpc_server(sock, Echo()):
         assert stat.S_IMODE(sock.stat().st_mode) == 0o660
     assert not sock.exists()
+
+
+async def test_mutating_call_outlives_its_deadline(sock: Path) -> None:
+    echo, supervisor = Echo(), Supervisor()
+    async with ttrpc_pair(sock, echo, supervisor=supervisor) as client:
+        with pytest.raises(DeadlineExceeded):
+            await say(client, "x", "Work", timeout=0.1)
+        await asyncio.sleep(0.1)
+        assert supervisor.running["operations"] == [f"{SERVICE}/Work"]
+        echo.go.set()
+        await echo.until("done")
+        assert "gone=True" in echo.log
+
+
+async def test_storm_of_leaving_clients_leaves_nothing(sock: Path, caplog: pytest.LogCaptureFixture) -> None:
+    echo, supervisor, dice = Echo(), Supervisor(), random.Random(7)
+    async with ttrpc_server(sock, echo, supervisor=supervisor):
+        for _ in range(10):
+            client = await TtrpcClient.connect(str(sock))
+            methods = ("Wait", "Work", "Say", "Absent")
+            calls = [
+                asyncio.ensure_future(say(client, "x", methods[number % 4], timeout=dice.random() * 0.05 + 0.001))
+                for number in range(40)
+            ]
+            await asyncio.sleep(dice.random() * 0.05)
+            await client.close()
+            await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: echo.waiting == 0)
+        echo.go.set()
+        await until(lambda: not supervisor.running["operations"])
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 FRAMES = st.builds(
