@@ -1,15 +1,13 @@
 """Contexts for the plugins of this package, on folders and pools of their own."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from corten.testing.context import FakeContext
-from services.world import World, open_world
-
-MakeContext = Callable[..., FakeContext]
-MakeWorld = Callable[..., World]
+from services.doubles import MakeContext
+from services.world import MakeWorld, World, open_world
 
 
 @pytest.fixture

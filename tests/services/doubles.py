@@ -11,10 +11,13 @@ from corten.contracts.runtime import CreateOptions, Exit, ProcessState, Runtime,
 from corten.contracts.scope import Scope
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from corten.plugin.model import PluginContext, Registration
+from corten.testing.context import FakeContext
 from corten.testing.memory_content import MemoryContent
 from corten.wire.service import Service, ServiceProvider
 from corten_services.registration import plugins
 
+MakeContext = Callable[..., FakeContext]
+"""Makes contexts that are closed when the test ends; arguments as of `FakeContext` but for its folders."""
 REGISTRATIONS: Mapping[str, Registration] = {each.uri: each for each in plugins()}
 
 

@@ -15,8 +15,7 @@ from corten.testing.memory_content import MemoryContent
 from corten_services.content import CHUNK
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from services.conftest import MakeContext
-from services.doubles import Records, service
+from services.doubles import MakeContext, Records, service
 
 SCOPE = Scope("default")
 DATA = b"some bytes of a layer"

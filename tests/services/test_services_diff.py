@@ -17,8 +17,7 @@ from corten.testing.calls import Attempt, Caller, Outcome, abandon_at_every_step
 from corten_services.config import DiffConfig
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
-from services.conftest import MakeContext
-from services.doubles import Records, service, started
+from services.doubles import MakeContext, Records, service, started
 
 DIGEST = digests.of(b"layer")
 

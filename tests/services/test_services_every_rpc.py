@@ -25,8 +25,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from services.conftest import MakeWorld
-from services.world import ALL, BLOB, World
+from services.world import ALL, BLOB, MakeWorld, World
 
 Request = Message | Iterable[Message]
 ANY = AnyMessage(type_url="a", value=b"{}")

@@ -20,8 +20,7 @@ from corten.testing.events import SUITE, RecordingExchange
 from corten_services.config import ExchangeConfig
 from corten_services.exchange import EventExchange
 from google.protobuf.any_pb2 import Any
-from services.conftest import MakeContext
-from services.doubles import service, started
+from services.doubles import MakeContext, service, started
 
 Check = Callable[[Callable[[], Exchange]], Awaitable[None]]
 

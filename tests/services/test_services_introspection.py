@@ -18,8 +18,7 @@ from corten.plugin.types import CONTENT, DIFFER, METADATA, RUNTIME, SNAPSHOTTER,
 from corten.testing.calls import Caller
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
-from services.conftest import MakeContext
-from services.doubles import REGISTRATIONS, MemoryRuntime, service, started
+from services.doubles import REGISTRATIONS, MakeContext, MemoryRuntime, service, started
 
 
 @dataclass

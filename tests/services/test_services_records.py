@@ -22,8 +22,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from services.conftest import MakeWorld
-from services.world import World
+from services.world import MakeWorld, World
 
 TARGET = Descriptor(media_type="application/vnd.oci.image.manifest.v1+json", digest=of(b"m"), size=1)
 

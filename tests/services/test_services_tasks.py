@@ -30,8 +30,7 @@ from corten.plugin.types import METADATA, RUNTIME, SERVICE
 from corten.pools import Pools
 from corten.testing.calls import Attempt, Caller, Outcome, abandon_at_every_step
 from google.protobuf.any_pb2 import Any as AnyMessage
-from services.conftest import MakeContext
-from services.doubles import MemoryRuntime, MemoryTask, Records, service
+from services.doubles import MakeContext, MemoryRuntime, MemoryTask, Records, service
 
 SPEC = b'{"ociVersion":"1.1.0","process":{"args":["true"]}}'
 RUNC = "io.containerd.runc.v2"

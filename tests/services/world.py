@@ -1,6 +1,6 @@
 """A whole set of services over the real metadata store, with one of everything in it, and a look at all of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -119,6 +119,10 @@ class World:
             "tasks": [task.look() for task in self.runtime.tasks.values()],
             "busy": (repr(self.exchange), self.context.supervisor.running["operations"]),
         }
+
+
+MakeWorld = Callable[..., World]
+"""Makes worlds that are closed when the test ends; arguments as of `open_world`."""
 
 
 def _leases(metadata: LmdbMetadata) -> Any:
