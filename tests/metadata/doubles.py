@@ -122,18 +122,20 @@ class Bench:
             writer.write(data)
             return writer.commit(len(data), "", labels)
 
-    def image(self, name: str, digest: str, scope: Scope = NS, **labels: str) -> Image:
+    def image(self, name: str, digest: str, *where: Scope, **labels: str) -> Image:
         """An image with a target; `_` in a label's name stands for `containerd.io/gc.`."""
         made = {key.replace("_", "containerd.io/gc.", 1): value for key, value in labels.items()}
-        return self.store.images(scope).create(Image(name, Descriptor("application/x", digest, 3), made))
+        return self.store.images(where[0] if where else NS).create(
+            Image(name, Descriptor("application/x", digest, 3), made)
+        )
 
     def snapshots(self, scope: Scope = NS) -> NamespacedSnapshotter:
         return self.store.snapshotter(scope, "memory")
 
-    def committed(self, name: str, parent: str = "", scope: Scope = NS, **labels: str) -> None:
+    def committed(self, name: str, parent: str = "", *where: Scope, **labels: str) -> None:
         """A committed snapshot; labels as in `image`."""
         made = {key.replace("_", "containerd.io/gc.", 1): value for key, value in labels.items()}
-        snapshots = self.snapshots(scope)
+        snapshots = self.snapshots(where[0] if where else NS)
         snapshots.prepare(f"active-{name}", parent)
         snapshots.commit(name, f"active-{name}", made)
 

@@ -27,17 +27,17 @@ def at(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-def blob(name: str, scope: Scope = NS, **labels: str) -> Alter:
+def blob(name: str, *where: Scope, **labels: str) -> Alter:
     """A blob; `_` in the name of a label stands for `containerd.io/gc.`, `__` for a dot, values may name blobs."""
-    return lambda bench: bench.put(name.encode(), scope, named(labels))
+    return lambda bench: bench.put(name.encode(), where[0] if where else NS, named(labels))
 
 
-def image(name: str, target: str, scope: Scope = NS, **labels: str) -> Alter:
-    return lambda bench: bench.image(name, BLOBS[target], scope, **{"_" + k[1:]: v for k, v in dotted(labels).items()})
+def image(name: str, target: str, *where: Scope, **labels: str) -> Alter:
+    return lambda bench: bench.image(name, BLOBS[target], where[0] if where else NS, **dotted(labels))
 
 
-def snapshot(name: str, parent: str = "", scope: Scope = NS, **labels: str) -> Alter:
-    return lambda bench: bench.committed(name, parent, scope, **{"_" + k[1:]: v for k, v in dotted(labels).items()})
+def snapshot(name: str, parent: str = "", **labels: str) -> Alter:
+    return lambda bench: bench.committed(name, parent, **dotted(labels))
 
 
 def lease(id: str, *resources: tuple[str, str], **labels: str) -> Alter:
@@ -126,11 +126,11 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
     "sandbox labels refer": ([blob("a"), snapshot("s"), pod("p", _ref__content="a", _ref__snapshot__memory="s")],
                              {"a", "snapshot s"}),
     "back references": (
-        [blob("a", _bref__container="box"), blob("b", _bref__image__x="i"), snapshot("s", **{"_bref__content": "a"}),
+        [blob("a", _bref__container="box"), blob("b", _bref__image__x="i"), snapshot("s", _bref__content="a"),
          blob("c", **{"_bref__snapshot__memory/y": "s"}), runs("box"), blob("d", _root="x"), image("i", "d")],
         {"a", "b", "c", "d", "image i", "snapshot s"},
     ),
-    "back reference to what is not there": ([blob("a", _bref__container="none"), blob("b", _bref__image="none")], set()),
+    "back reference to nothing": ([blob("a", _bref__container="none"), blob("b", _bref__image="none")], set()),
     "expired image that something refers to back": (
         [blob("a"), image("i", "a", _expire=at(-9), _bref__container="box"), runs("box")], {"image i", "a"},
     ),
@@ -171,7 +171,7 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
     ),
     "condition that holds": (
         [snapshot("s", **{"_cond__value-usedat": at(-60)}), blob("a"),
-         image("i", "a", **{"_cond__snapshot__memory": "usedat<1h|s"})],
+         image("i", "a", _cond__snapshot__memory="usedat<1h|s")],
         {"image i", "a", "snapshot s"},
     ),
     "condition that does not hold": (
@@ -185,7 +185,7 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
         {"a", "snapshot s"},
     ),
     "condition of something that goes itself": (
-        [snapshot("s", **{"_cond__value-usedat": at(-60)}), blob("a", **{"_cond__snapshot__memory": "usedat<1h|s"})],
+        [snapshot("s", **{"_cond__value-usedat": at(-60)}), blob("a", _cond__snapshot__memory="usedat<1h|s")],
         set(),
     ),
     "cycle": ([blob("a", _ref__content="b"), blob("b", _ref__content="a")], set()),
@@ -363,7 +363,14 @@ def test_labels_that_mean_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
-    [("1h30m", 5400 * 10**9), ("100ms", 10**8), ("1.5s", 1_500_000_000), ("0", 0), ("-2m", -120 * 10**9), ("7us", 7000)],
+    [
+        ("1h30m", 5400 * 10**9),
+        ("100ms", 10**8),
+        ("1.5s", 1_500_000_000),
+        ("0", 0),
+        ("-2m", -120 * 10**9),
+        ("7us", 7000),
+    ],
 )
 def test_durations(text: str, nanoseconds: int) -> None:
     assert duration(text) == nanoseconds

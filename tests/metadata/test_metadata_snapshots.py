@@ -1,6 +1,6 @@
 """A namespace's snapshots: keys of its own, labels, leases, the target protocol, and failures in between."""
 
-import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,15 +47,16 @@ def test_errors(bench: Bench) -> None:
     snapshots = bench.snapshots()
     bench.committed("base")
     snapshots.prepare("work", "base")
-    for call in (
+    existing: list[Callable[[], object]] = [
         lambda: snapshots.prepare("work"),
         lambda: snapshots.prepare("base"),
         lambda: snapshots.view("work"),
         lambda: snapshots.commit("base", "work"),
-    ):
+    ]
+    for call in existing:
         with pytest.raises(AlreadyExists):
             call()
-    for call in (
+    missing: list[Callable[[], object]] = [
         lambda: snapshots.prepare("new", "nothing"),
         lambda: snapshots.commit("new", "nothing"),
         lambda: snapshots.remove("nothing"),
@@ -63,7 +64,8 @@ def test_errors(bench: Bench) -> None:
         lambda: snapshots.mounts("nothing"),
         lambda: snapshots.usage("nothing"),
         lambda: snapshots.update(SnapshotInfo("nothing")),
-    ):
+    ]
+    for call in missing:
         with pytest.raises(NotFound):
             call()
     with pytest.raises(FailedPrecondition):
@@ -80,7 +82,7 @@ def test_errors(bench: Bench) -> None:
 
 def test_namespaces_do_not_meet(bench: Bench) -> None:
     bench.committed("base")
-    bench.committed("base", scope=OTHER)
+    bench.committed("base", "", OTHER)
     assert len(bench.snapshotter.snapshots) == 2
     with pytest.raises(NotFound):
         bench.snapshots(Scope("third")).prepare("work", "base")
@@ -146,7 +148,8 @@ def test_lease_follows_from_key_to_name(bench: Bench) -> None:
 def test_lease_that_does_not_exist_stops_it_before_the_backend(bench: Bench) -> None:
     bench.snapshots().prepare("work")
     nowhere = bench.snapshots(Scope("ns", "none"))
-    for call in (lambda: nowhere.prepare("new"), lambda: nowhere.commit("base", "work")):
+    refused: list[Callable[[], object]] = [lambda: nowhere.prepare("new"), lambda: nowhere.commit("base", "work")]
+    for call in refused:
         with pytest.raises(NotFound, match="lease 'none'"):
             call()
     assert [each.kind for each in bench.snapshotter.snapshots.values()] == [Kind.ACTIVE]
@@ -271,9 +274,7 @@ def test_different_snapshots_do_not_wait_for_each_other(bench: Bench) -> None:
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(bench.snapshots().prepare, "slow")
         assert bench.snapshotter.in_prepare.wait(10)
-        quick = threading.Event()
-        pool.submit(lambda: (bench.snapshots().view("quick"), quick.set()))
-        assert quick.wait(10)
+        pool.submit(bench.snapshots().view, "quick").result(10)
         bench.store.leases.create("ns", "l")
         bench.snapshotter.may_go_on.set()
         slow.result()

@@ -34,6 +34,18 @@ def value(store: Store, key: bytes) -> bytes | None:
         return view.get(key)
 
 
+def put(store: Store, key: bytes, data: bytes) -> None:
+    store.write(lambda txn: txn.put(key, data))
+
+
+def nothing(txn: Writing) -> None:
+    """An update that changes nothing."""
+
+
+def broken(txn: Writing) -> None:
+    raise ZeroDivisionError("a bug")
+
+
 def test_many_writers_share_commits(store: Store) -> None:
     writers, each = count("group commit writers"), 30
     begin = threading.Barrier(writers)
@@ -42,7 +54,7 @@ def test_many_writers_share_commits(store: Store) -> None:
     def work(number: int) -> None:
         begin.wait()
         for turn in range(each):
-            store.write(lambda txn: txn.put(KEY + b"%d-%d" % (number, turn), b"x"))
+            put(store, KEY + b"%d-%d" % (number, turn), b"x")
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(work, range(writers)))
@@ -119,12 +131,13 @@ def test_map_grows_while_others_read_and_write(tmp_path: Path) -> None:
             with store.read() as view:
                 seen.append(sum(1 for _ in view.entries(KEY, KEY)))
 
+    def fill(number: int) -> None:
+        for turn in range(40):
+            put(store, KEY + b"%d-%d" % (number, turn), b"v" * 20000)
+
     with ThreadPoolExecutor(5) as pool:
         reader = pool.submit(read)
-        writers = [
-            pool.submit(lambda n=n: [store.write(lambda t, i=i: t.put(KEY + b"%d-%d" % (n, i), b"v" * 20000)) for i in range(40)])  # type: ignore[misc]  # noqa: E501
-            for n in range(4)
-        ]
+        writers = [pool.submit(fill, number) for number in range(4)]
         for each in writers:
             each.result()
         done.set()
@@ -178,7 +191,7 @@ def test_numbers_are_never_given_twice(tmp_path: Path) -> None:
     for _ in range(3):
         store = Store(tmp_path / "store")
         with ThreadPoolExecutor(8) as pool:
-            fresh = list(pool.map(lambda _: store.number(), range(1500)))
+            fresh = [each.result() for each in [pool.submit(store.number) for _ in range(1500)]]
         store.close()
         assert len(set(fresh)) == 1500
         assert not seen & set(fresh)
@@ -201,7 +214,7 @@ def test_full_disk_refuses_new_things_and_removes_old_ones(small_disk: Path) -> 
     written = 0
     with pytest.raises(ResourceExhausted):
         while True:
-            store.write(lambda txn: txn.put(KEY + b"%06d" % written, b"v" * 5000))
+            put(store, KEY + b"%06d" % written, b"v" * 5000)
             written += 1
     filler = os.open(small_disk / "filler", os.O_CREAT | os.O_WRONLY)
     with pytest.raises(OSError, match="No space left"):
@@ -224,7 +237,7 @@ def test_store_belongs_to_one_process(tmp_path: Path, store: Store) -> None:
     store.close()
     store.close()
     with pytest.raises(Unavailable, match="closed"):
-        store.write(lambda txn: None)
+        store.write(nothing)
     again = Store(tmp_path / "store")
     again.close()
 
@@ -256,7 +269,7 @@ def test_readers_of_a_killed_process_do_not_stay(tmp_path: Path) -> None:
     process.stdout.close()
     store = Store(tmp_path / "store")
     for number in range(50):
-        store.write(lambda txn, number=number: txn.put(KEY, b"%d" % number * 5000))  # type: ignore[misc]
+        put(store, KEY, b"%d" % number * 5000)
     used = (tmp_path / "store" / "data.mdb").stat().st_size
     store.close()
     assert used < 8 << 20, "pages are used again when no reader holds them"
@@ -264,7 +277,7 @@ def test_readers_of_a_killed_process_do_not_stay(tmp_path: Path) -> None:
 
 def test_update_in_an_update_is_refused(store: Store) -> None:
     def outer(txn: Writing) -> None:
-        store.write(lambda txn: None)
+        store.write(nothing)
 
     with pytest.raises(Internal, match="waits for another update"):
         store.write(outer)
@@ -272,7 +285,7 @@ def test_update_in_an_update_is_refused(store: Store) -> None:
 
 def test_foreign_error_in_an_update_becomes_one_of_ours(store: Store) -> None:
     with pytest.raises(CortenError, match="ZeroDivisionError"):
-        store.write(lambda txn: 1 // 0)
+        store.write(broken)
     store.write(lambda txn: txn.put(KEY, b"fine"))
 
 
@@ -295,5 +308,5 @@ def test_migrations_run_in_order_and_all_or_none(store: Store) -> None:
     assert store.write(lambda txn: migrations.migrate(txn, steps, 3)) == 3
     assert value(store, KEY) == b"12"
     with pytest.raises(CortenError):
-        store.write(lambda txn: migrations.migrate(txn, {3: lambda t: t.put(KEY, b"half"), 4: lambda t: 1 // 0}, 5))
+        store.write(lambda txn: migrations.migrate(txn, {3: lambda t: t.put(KEY, b"half"), 4: broken}, 5))
     assert value(store, KEY) == b"12"
