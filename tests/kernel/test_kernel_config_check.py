@@ -177,6 +177,14 @@ def test_settings_for_a_plugin_that_may_have_failed_to_load_are_a_warning(tmp_pa
     assert [each.warning for each in config.problems] == [True]
 
 
+def test_what_is_accepted_but_not_used_is_a_warning(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "proxy_plugins:\n  stargz: {type: snapshot, address: /run/x.sock}\n")
+    (problem,) = config.problems
+    assert problem.warning
+    assert str(problem).startswith(f"{tmp_path}/c.yaml:2: proxy_plugins.stargz")
+    assert config.settings.proxy_plugins["stargz"].address == "/run/x.sock"
+
+
 def test_the_ttrpc_socket_follows_the_grpc_socket(tmp_path: Path) -> None:
     config = loaded(tmp_path, "plugins:\n  io.containerd.server.v1.grpc: {address: /run/x.sock}\n")
     assert config.ttrpc_address == "/run/x.sock.ttrpc"

@@ -197,3 +197,29 @@ def test_publish_reaches_a_daemon(tmp_path: Path) -> None:
         event = b"\x0a\x05a.B.C"
         done = cortend("-a", f"{tmp_path}/c.sock", "publish", "--namespace", "default", "--topic", "/x/y", input=event)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_unit_file_lets_containers_outlive_the_daemon() -> None:
+    unit = (Path(__file__).parents[2] / "packaging" / "cortend.service").read_text().splitlines()
+    assert {"Type=notify", "Delegate=yes", "KillMode=process", "OOMScoreAdjust=-999"} <= set(unit)
+
+
+def test_a_signal_during_a_start_that_hangs_ends_it(tmp_path: Path) -> None:
+    """A package whose init never returns: the start waits for it until its deadline."""
+    info = tmp_path / "packages" / "endless-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: endless\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[corten.plugins]\nit = endless:plugin\n")
+    (tmp_path / "packages" / "endless.py").write_text(
+        "import time\nfrom corten.plugin.model import Registration\nfrom corten.plugin.types import SNAPSHOTTER\n"
+        "def plugin(): return Registration(SNAPSHOTTER, 'endless', lambda context: time.sleep(1000))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "packages")}
+    daemon = subprocess.Popen([CORTEND, *own(tmp_path), "-l", "debug"], stderr=subprocess.PIPE, env=env, text=True)
+    assert daemon.stderr is not None
+    with daemon.stderr as log:
+        for line in log:
+            if "plugin io.containerd.content.v1.content: started" in line:
+                break
+        daemon.terminate()
+        assert daemon.wait(8) == 0

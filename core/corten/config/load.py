@@ -93,6 +93,7 @@ class _Check:
         settings, misfits = fill(Settings, self._merged.data)
         self._note(misfits)
         self._note(self._inconsistent(settings))
+        self._note(self._idle(settings), lenient=True)
         return replace(settings, timeouts={**TIMEOUTS, **settings.timeouts})
 
     def plugins(self, models: Mapping[str, Any], settings: Settings, incomplete: bool) -> dict[str, object]:
@@ -124,6 +125,13 @@ class _Check:
                 if "." not in uri:
                     text = f"{key}: {uri!r} is not the URI of a plugin, such as io.containerd.snapshotter.v1.overlayfs"
                     yield Misfit((key,), text, False)
+
+    def _idle(self, settings: Settings) -> Iterator[Misfit]:
+        """What is kept for compatibility, and would be missed by whoever relies on it."""
+        for key in ("proxy_plugins", "stream_processors"):
+            for name in getattr(settings, key):
+                path = (key, name)
+                yield Misfit(path, f"{dotted(path)} is accepted, but nothing in this version of Corten uses it", True)
 
     def _note(self, misfits: Sequence[Misfit] | Iterator[Misfit], lenient: bool = False) -> None:
         for each in misfits:

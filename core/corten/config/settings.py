@@ -108,9 +108,9 @@ class Settings:
     timeouts: Mapping[str, Duration] = field(default_factory=lambda: dict(TIMEOUTS))
     """Deadlines by name."""
     stream_processors: Mapping[str, StreamProcessor] = field(default_factory=dict)
-    """Programs for the media types of layers, by a name of your choice."""
+    """Programs for the media types of layers, by a name of your choice; accepted, but not used by this version."""
     proxy_plugins: Mapping[str, ProxyPlugin] = field(default_factory=dict)
-    """Plugins in processes of their own, by id."""
+    """Plugins in processes of their own, by id; accepted, but not used by this version."""
     plugins: Mapping[str, Any] = field(default_factory=dict)
     """Settings of plugins, by URI."""
 
