@@ -278,7 +278,7 @@ def test_leases_and_namespaces(corten: Corten) -> None:
 
 
 def test_events(daemon: Daemon, corten: Corten) -> None:
-    argv = [str(CORTEN), "-a", daemon.address, "events", "--format", "json", "namespace==cli,topic~=^/tasks/"]
+    argv = [str(CORTEN), "-a", daemon.address, "events", "--format", "json", "namespace==cli,topic~=|^/tasks/|"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         time.sleep(1)  # subscribing has no answer to wait for

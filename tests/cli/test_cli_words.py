@@ -1,7 +1,8 @@
 """Sizes, ages, signals, mounts and tables, in words and out of them."""
 
 import pytest
-from corten.cli import drawing, words
+from corten.cli import words
+from corten.cli.commands.plugins import in_words
 from corten.cli.commands.run import made_up_name
 from corten.cli.commands.snapshots import drawn
 from corten.cli.output import aligned, printable
@@ -9,6 +10,8 @@ from corten.contracts.snapshots import SnapshotInfo
 from corten.errors import InvalidArgument
 from corten.identifiers import validate
 from corten.oci.options import SpecMount
+from corten.plugin.drawing import Drawn
+from corten.plugin.model import State
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,13 +87,6 @@ def test_snapshots_are_drawn_below_their_parents() -> None:
     assert drawn(found) == ["a", "  b", "    c", "x"]
 
 
-GRAPH = {"io.containerd.grpc.v1.x": ["io.containerd.content.v1.c"], "io.containerd.content.v1.c": [], "loop": ["loop"]}
-
-
-def test_graphs() -> None:
-    assert drawing.layers(GRAPH)[0] == ["io.containerd.content.v1.c", "loop"]
-    text = drawing.as_text(GRAPH, {"loop": "error"})
-    assert "loop (error)" in text and "  needs io.containerd.content.v1.c" in text
-    assert '  "io.containerd.grpc.v1.x" -> "io.containerd.content.v1.c";' in drawing.as_dot(GRAPH, {})
-    svg = "\n".join(drawing.as_svg({"<b>": ["gone"], **GRAPH}, {}))
-    assert svg.startswith("<svg") and "&lt;b&gt;" in svg and "<b>" not in svg
+def test_plugins_are_named_after_what_they_need() -> None:
+    plugins = [Drawn("b", State.ERROR, ("a",)), Drawn("a", State.OK, ())]
+    assert in_words(plugins) == ["a (ok)", "b (error)", "  needs a"]

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
+from corten.errors import Unavailable
+
 S = TypeVar("S")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +25,10 @@ class LoopThread:
         return f"LoopThread({'running' if self._thread.is_alive() else 'closed'})"
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop and wait. An interrupted wait (Ctrl-C) cancels it."""
+        """Run it on the loop and wait. An interrupted wait (Ctrl-C) cancels it. Unavailable after `close`."""
+        if self._loop.is_closed():
+            work.close()
+            raise Unavailable("the client is closed")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -40,7 +45,8 @@ class LoopThread:
                 except StopAsyncIteration:
                     return
         finally:
-            self.call(_closed(items))
+            if not self._loop.is_closed():
+                self.call(_closed(items))
 
     @contextmanager
     def entered(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:

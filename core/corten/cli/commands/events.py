@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def events(session: Session, filters: tuple[str, ...], format: str) -> None:
     """Print what happens in all namespaces until interrupted, one event a line.
 
-    FILTERS are containerd's, e.g. topic==/tasks/exit or namespace==default.
+    FILTERS are containerd's, e.g. namespace==default or 'topic=="/tasks/exit"'.
     """
     decode = _decoder()
 

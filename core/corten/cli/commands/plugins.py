@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from corten.errors import CortenError, NotFound, Unimplemented
 
-from .. import drawing
 from ..output import format_option, show, show_fields, show_json
 from ..session import Session
 
 if TYPE_CHECKING:
     from corten.client import Client
     from corten.client.introspection import PluginInfo
+    from corten.plugin.drawing import Drawn
 
-_DRAWN = {"text": drawing.as_text, "dot": drawing.as_dot, "svg": drawing.as_svg}
 _REASON_WIDTH = 70
 
 
@@ -42,18 +42,24 @@ def ls(session: Session, filters: tuple[str, ...], format: str) -> None:
 
 
 @plugins.command()
-@click.option("--format", type=click.Choice([*_DRAWN, "json"]), default="text", show_default=True)
+@click.option(
+    "--format", type=click.Choice(["text", "svg", "dot", "mermaid", "json"]), default="text", show_default=True
+)
 @click.pass_obj
 def graph(session: Session, format: str) -> None:
-    """Draw which plugin requires which; svg and dot go to standard output too."""
+    """Draw which plugin requires which, on standard output."""
+    from corten.plugin.drawing import FORMATS, Drawn
+    from corten.plugin.model import State
+
     found = session.run(_detailed)
-    edges = {plugin.uri: _needs(plugin, found) for plugin in found}
-    states = {plugin.uri: plugin.state for plugin in found}
+    drawn = [Drawn(plugin.uri, State(plugin.state), tuple(_needs(plugin, found))) for plugin in found]
     if format == "json":
-        return show_json([{"uri": uri, "state": states[uri], "requires": edges[uri]} for uri in edges])
-    for line in _DRAWN[format](edges, states):
-        click.echo(line)
-    return None
+        show_json([{"uri": each.uri, "state": each.state, "requires": list(each.uses)} for each in drawn])
+    elif format == "text":
+        for line in in_words(drawn):
+            click.echo(line)
+    else:
+        click.echo(FORMATS[format](drawn), nl=False)
 
 
 @plugins.command()
@@ -81,6 +87,17 @@ def explain(session: Session, uri: str, format: str) -> None:
     show_fields(fields, _record(plugin), format)
     if format != "json" and detail.get("traceback"):
         click.echo(f"\n{detail['traceback'].rstrip()}")
+
+
+def in_words(plugins: Sequence[Drawn]) -> list[str]:
+    """A line for each plugin with its state, those that need nothing first, and what it needs indented below."""
+    from corten.plugin.drawing import columns
+
+    lines = []
+    for column in columns(plugins):
+        for plugin in column:
+            lines += [f"{plugin.uri} ({plugin.state})", *(f"  needs {uri}" for uri in plugin.uses)]
+    return lines
 
 
 async def _detailed(client: Client) -> list[PluginInfo]:
