@@ -10,6 +10,7 @@ from corten.contracts.scope import Scope
 from corten.contracts.snapshots import Kind, SnapshotInfo
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from corten.plugin.model import SkipPlugin
+from corten.testing.snapshots import MemorySnapshotter, checks
 from corten_metadata.metadata import LmdbMetadata
 from metadata.doubles import NS, TARGET, Bench
 
@@ -279,3 +280,12 @@ def test_different_snapshots_do_not_wait_for_each_other(bench: Bench) -> None:
         bench.snapshotter.may_go_on.set()
         slow.result()
     assert bench.kept_snapshots() == {"quick", "slow"}
+
+
+@pytest.mark.parametrize("name", sorted(checks(mounts=False)))
+def test_view_of_a_snapshotter_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "metadata")
+    store = LmdbMetadata(tmp_path / "two", bench.content, {"memory": MemorySnapshotter()}, bench.exchange)
+    checks(mounts=False)[name](store.snapshotter(NS, "memory"))
+    store.close()
+    bench.store.close()

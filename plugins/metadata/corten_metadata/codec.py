@@ -64,6 +64,9 @@ class Decoder:
 
     def number(self) -> int:
         data, at, shift, value = self._data, self._at, 0, 0
+        if at < len(data) and data[at] < 0x80:  # nearly always; the collector reads everything there is
+            self._at = at + 1
+            return data[at]
         while at < len(data):
             byte = data[at]
             at += 1
