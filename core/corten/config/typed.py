@@ -10,7 +10,7 @@ import collections.abc
 import enum
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -103,27 +103,33 @@ def default_of(model: type[Any], name: str) -> object:
 def _value(kind: Any, value: Any, path: KeyPath, misfits: list[Misfit]) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _measured(_unit(kind), value) if isinstance(value, str) and _unit(kind) else _value(
-            arguments[0], value, path, misfits
-        )  # fmt: skip
+        measured = isinstance(value, str) and _unit(kind)
+        return _measured(measured, value) if measured else _value(arguments[0], value, path, misfits)
     if origin in (Union, types.UnionType):
         return _either(arguments, value, path, misfits)
     if origin is Literal:
         return _one_of(value, arguments)
     if isinstance(kind, type) and is_dataclass(kind):
-        filled, below = fill(kind, value, path)
-        misfits += below
-        return filled
+        return _section(kind, value, path, misfits)
     if origin in _MAPPINGS or kind in _MAPPINGS:
         return dict(_items(value, arguments[1] if arguments else Any, path, misfits))
     if origin in _SEQUENCES or kind in _SEQUENCES:
-        made = list(_members(value, arguments[0] if arguments else Any, path, misfits))
-        return made if list in (origin, kind) else frozenset(made) if frozenset in (origin, kind) else tuple(made)
+        made = _members(value, arguments[0] if arguments else Any, path, misfits)
+        return _CONTAINERS.get(origin or kind, tuple)(made)
     return _scalar(kind, value)
+
+
+def _section(model: type[T], value: Any, path: KeyPath, misfits: list[Misfit]) -> T:
+    """A nested model; a key with nothing behind it is a section that sets nothing."""
+    filled, below = fill(model, {} if value is None else value, path)
+    misfits += below
+    return filled
 
 
 _MAPPINGS = (dict, collections.abc.Mapping)
 _SEQUENCES = (list, tuple, frozenset, collections.abc.Sequence)
+_CONTAINERS: Mapping[Any, Callable[[Iterator[Any]], Any]] = {list: list, frozenset: frozenset}
+"""What a list in a file becomes; a tuple unless the model asks for another."""
 
 
 def _scalar(kind: Any, value: Any) -> Any:
@@ -142,7 +148,7 @@ def _scalar(kind: Any, value: Any) -> Any:
     raise _Wrong(f"must be {_NAMES.get(kind, getattr(kind, '__name__', str(kind)))}, not {_name(value)}")
 
 
-def _measured(unit: Unit | None, text: str) -> float | int:
+def _measured(unit: Unit, text: str) -> float | int:
     try:
         return seconds(text) if unit is SECONDS else size(text)
     except ValueError as error:

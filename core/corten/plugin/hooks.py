@@ -59,7 +59,7 @@ class Hooks:
 
     @hookspec
     def image_pulled(self, namespace: str, image: Image) -> None:
-        """Learn that an image record was made or changed and that its content is complete."""
+        """Learn that an image record was made or changed, which clients do once its content is there."""
 
 
 EDITING = frozenset({"oci_spec"})
