@@ -87,3 +87,10 @@ def test_a_failed_plugin_does_not_hide_a_service_that_another_serves() -> None:
     catalogue = Catalogue({"echo": Echo()}, view("old-echo", State.ERROR, SERVICE, error=ValueError("torn")))
     assert catalogue.find(f"{SERVICE}/Say")
     assert catalogue.refusal(f"{SERVICE}/Absent").message == f"unknown method Absent for service {SERVICE}"
+
+
+def test_refusal_names_the_plugin_once() -> None:
+    uri = "io.containerd.grpc.v1.tape"
+    error = FailedPrecondition(f"plugin {uri}: the drive is open")
+    refusal = Catalogue({}, view("tape", State.ERROR, "tape.v1.Tape", error=error)).refusal("tape.v1.Tape/Read")
+    assert refusal.message == f"service tape.v1.Tape: plugin {uri} is in state error: the drive is open"

@@ -65,6 +65,7 @@ def refusal_of(service: str, view: PluginView) -> CortenError:
         return Unavailable(f"service {service}: plugin {uri} has not started yet (try again)")
     error = view.error
     reason = error.message if isinstance(error, CortenError) else str(error or "no reason was given")
+    reason = reason.removeprefix(f"plugin {uri}: ")
     kind = f" ({type(error).__name__})" if error and not isinstance(error, CortenError) else ""
     return FailedPrecondition(f"service {service}: plugin {uri} is in state {view.state}: {reason}{kind}")
 
