@@ -168,7 +168,7 @@ def test_unknown_keys_of_containerds_file_are_warnings_and_wrong_types_errors(tm
     )
     config = loaded(tmp_path, text, "c.toml")
     warnings = [str(each) for each in config.problems if each.warning]
-    assert [each.partition(" ")[0] for each in warnings] == [f"{tmp_path}/c.toml:{line}:" for line in (2, 6, 5)]
+    assert [each.partition(" ")[0] for each in warnings] == [f"{tmp_path}/c.toml:{line}:" for line in (2, 5, 6)]
     assert [each.partition(" ")[0] for each in errors(config)] == [f"{tmp_path}/c.toml:3:"]
 
 

@@ -167,6 +167,21 @@ def test_migrate_prints_what_the_file_sets(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.integration
+def test_containerds_own_default_configuration_is_taken(tmp_path: Path) -> None:
+    """Debian's 1.6 writes version 2; what Corten does not know there are warnings, each with its line."""
+    text = subprocess.run(["containerd", "config", "default"], capture_output=True, text=True, check=True).stdout
+    (tmp_path / "c.toml").write_text(text)
+    checked = cortend("-c", f"{tmp_path}/c.toml", "config", "check")
+    lines = checked.stderr.decode().splitlines()
+    assert lines
+    assert all(re.match(rf"warning: {tmp_path}/c\.toml:\d+: ", line) for line in lines), lines
+    shown = cortend(
+        "-c", f"{tmp_path}/c.toml", "config", "explain", "io.containerd.gc.v1.scheduler.startup_delay"
+    ).stdout
+    assert re.search(rb"startup_delay: 100ms  \(.*c\.toml:\d+\)", shown)
+
+
 def test_explain_names_flag_file_and_default(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("# a line\noom_score: 5\n")
     assert cortend("-c", f"{tmp_path}/c.yaml", "config", "explain", "oom_score").stdout.decode() == (

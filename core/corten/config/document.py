@@ -59,11 +59,11 @@ def dotted(path: KeyPath) -> str:
     return ".".join(f'"{part}"' if "." in part else part for part in path)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)` for the known name most like `name`; empty if none is."""
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """` (did you mean X?)` for the known name most like `name`; empty if none is that like it (1: the same)."""
     from difflib import get_close_matches  # only for those who make a mistake: it costs the start 5 ms
 
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = get_close_matches(name, list(known), n=1, cutoff=likeness)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

@@ -60,7 +60,8 @@ def load(
     check = _Check(merged, {each.source: each.strict for each in present}, [p for d in present for p in d.problems])
     settings = check.settings()
     filled = check.plugins({r.uri: r.config for r in registrations}, settings, incomplete)
-    return Config(settings, filled, merged, check.problems, grpc, ttrpc)
+    problems = sorted(check.problems, key=lambda each: (each.origin.source, each.origin.line))
+    return Config(settings, filled, merged, problems, grpc, ttrpc)
 
 
 def _addresses(merged: Merged, registrations: Sequence[Registration]) -> tuple[str, str]:
@@ -111,7 +112,7 @@ class _Check:
         return instance
 
     def _unknown_plugin(self, uri: str, models: Mapping[str, Any]) -> Misfit:
-        text = f"plugins.{dotted((uri,))}: no installed plugin is called so{nearest(uri, models)}"
+        text = f"plugins.{dotted((uri,))}: no installed plugin is called so{nearest(uri, models, 0.92)}"
         return Misfit(("plugins", uri), text, True)
 
     def _inconsistent(self, settings: Settings) -> Iterator[Misfit]:
