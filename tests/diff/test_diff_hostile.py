@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.contracts.mounts import Mount
 from corten.errors import CortenError, DataLoss, Internal, InvalidArgument, ResourceExhausted
 from corten.testing.memory_content import MemoryContent
-from corten.testing.trees import GZIP, PLAIN, compressed, layer, stored
+from corten.testing.trees import GZIP, PLAIN, Layer, Stack, compressed, empty_files, layer, stored
 from corten.zygote.client import Zygote
 from corten_differs.exchange import Limits
 from corten_differs.extraction import split
@@ -22,7 +23,7 @@ from corten_differs.tar_header import Entry, parse_pax
 from corten_differs.tar_stream import TarStream
 from corten_differs.tar_writer import Member, header
 from corten_differs.walking import WalkingDiffer
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 
@@ -198,7 +199,7 @@ def test_pax_records_come_back(xattrs: dict[str, bytes]) -> None:
     st.lists(st.binary(min_size=1, max_size=120), min_size=1, max_size=4),
     st.integers(0, 1 << 40),
     st.integers(0, 1 << 32),
-    st.integers(0, 1 << 32),
+    st.integers(0, (1 << 32) - 2),
     st.integers(0, 0o7777),
 )
 def test_members_come_back(parts: list[bytes], size: int, mtime: int, uid: int, mode: int) -> None:
@@ -239,3 +240,46 @@ def test_a_descriptor_says_what_it_is_of(differ: WalkingDiffer) -> None:
     with pytest.raises(InvalidArgument, match=r"apply layer sha256:.*no mounts"):
         differ.apply(stored(content, layer(lambda made: made.add("f"))), [], content)
     assert Descriptor(PLAIN, "", 0).annotations == {}
+
+
+PARTS = st.lists(
+    st.sampled_from(["a", "b", "..", ".", "", "link", ".wh.a", ".wh..wh..opq", "c" * 300]), min_size=1, max_size=4
+)
+NAMES = st.builds(lambda start, parts: start + "/".join(parts), st.sampled_from(["", "./", "/"]), PARTS)
+KINDS = st.sampled_from([b"0", b"1", b"2", b"3", b"5", b"6", b"7", b"V"])
+ENTRIES = st.lists(st.tuples(NAMES, KINDS, NAMES, st.integers(0, 0o7777), st.integers(0, 1 << 34)), max_size=12)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("overlay", [False, True])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(entries=ENTRIES)
+def test_any_entries_are_unpacked_inside_or_refused(
+    entries: list[tuple[str, bytes, str, int, int]], overlay: bool, differ: WalkingDiffer, memory_backed: Path
+) -> None:
+    root = Path(tempfile.mkdtemp(dir=memory_backed))
+    stack = Stack(differ, MemoryContent(), root / "stack", overlay)
+    stack.apply(layer(empty_files("a/a", "b", "link")))
+
+    def fill(made: Layer) -> None:
+        for name, kind, link, mode, uid in entries:
+            made.add(name, kind=kind, linkname=link, mode=mode, uid=uid, devmajor=1, devminor=mode)
+
+    try:
+        stack.apply(layer(fill))
+    except CortenError as error:
+        assert not isinstance(error, Internal), error.message
+        assert error.message.startswith("apply layer sha256:")
+    stack.names()
+    assert sorted(os.listdir(root)) == ["stack"]
+    assert sorted(os.listdir(root / "stack")) == (["0", "1"] if overlay else ["0"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("uid", 1 << 32), ("gid", (1 << 32) - 1), ("uid", 10**19), ("size", 1 << 62)],
+)
+def test_impossible_numbers(field: str, value: int) -> None:
+    made = header(Member(b"n", b"0", **{field: value}))  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=str(value)):
+        TarStream(iter([made])).next_entry()

@@ -25,13 +25,16 @@ AUFS = b".wh..wh."
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_MAJOR, MAX_MINOR = 0xFFF, 0xFFFFF
 
-_REFUSED = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EMLINK), ResourceExhausted),
-    **dict.fromkeys((errno.EPERM, errno.EACCES, errno.EROFS), PermissionDenied),
-    **dict.fromkeys(
-        (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENOENT, errno.ERANGE),
-        InvalidArgument,
-    ),
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EMLINK)
+_FORBIDDEN = (errno.EPERM, errno.EACCES, errno.EROFS)
+_MALFORMED = (
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EINVAL, errno.ENOENT, errno.ERANGE, errno.EFBIG),
+)
+_REFUSED: dict[int, type[CortenError]] = {
+    **dict.fromkeys(_FULL, ResourceExhausted),
+    **dict.fromkeys(_FORBIDDEN, PermissionDenied),
+    **dict.fromkeys(_MALFORMED, InvalidArgument),
 }
 
 

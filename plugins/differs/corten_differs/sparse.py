@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from corten.errors import InvalidArgument
 
-from .tar_header import BLOCK, decimal
+from .tar_header import BLOCK, MAX_SIZE, decimal
 
 MAX_SEGMENTS = 1 << 16
 Segments = list[tuple[int, int]]
@@ -48,6 +48,8 @@ def pax_segments(next_block: Callable[[], bytes], size: int) -> tuple[Segments, 
 
 def checked(segments: Segments, size: int) -> Segments:
     """The same segments, in order and within the file. Raises InvalidArgument."""
+    if size >= MAX_SIZE:
+        raise InvalidArgument(f"a sparse file of the impossible size {size}")
     end = 0
     for offset, length in segments:
         if offset < end or length < 0 or offset + length > size:

@@ -11,6 +11,9 @@ ZERO = bytes(BLOCK)
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK, GNU_SPARSE = b"x", b"g", b"L", b"K", b"S"
 _WITHOUT_DATA = frozenset({LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
+MAX_SIZE = 1 << 62
+MAX_ID = (1 << 32) - 1
+"""The last number means "leave it" to chown(2), so it is no owner."""
 _XATTR = b"SCHILY.xattr."
 _NANO = 1_000_000_000
 _MAX_SECONDS = 1 << 33
@@ -67,8 +70,10 @@ class Entry:
             self.kind = DIRECTORY
         if self.kind in _WITHOUT_DATA:
             self.size = 0
-        if self.size < 0 or self.uid < 0 or self.gid < 0:
-            raise InvalidArgument("tar header with a negative size or owner")
+        if not 0 <= self.size < MAX_SIZE:
+            raise InvalidArgument(f"tar header with the impossible size {self.size}")
+        if not 0 <= self.uid < MAX_ID or not 0 <= self.gid < MAX_ID:
+            raise InvalidArgument(f"tar header with the impossible owner {self.uid}:{self.gid}")
 
     def _apply_pax(self, pax: Mapping[bytes, bytes]) -> None:
         self.name = pax.get(b"path", self.name)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from corten.errors import InvalidArgument, Unimplemented
 
-from .sparse import gnu_segments, pax_segments
+from .sparse import checked, gnu_segments, pax_segments
 from .tar_header import (
     BLOCK,
     GNU_LINK,
@@ -116,7 +116,8 @@ class TarStream:
             raise Unimplemented("a sparse file of an unknown version of GNU tar's pax format")
         entry.name = self.current = pax.get(b"GNU.sparse.name", entry.name)
         entry.real_size = decimal(pax.get(b"GNU.sparse.realsize", b"0"))
-        entry.segments, used = pax_segments(lambda: self._take(BLOCK), entry.size)
+        segments, used = pax_segments(lambda: self._take(BLOCK), entry.size)
+        entry.segments = checked(segments, entry.real_size)
         self._left -= used
 
     def _block(self) -> bytes | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corten.contracts.mounts import Mount
-from corten.errors import CortenError, DataLoss, InvalidArgument, mapped
+from corten.errors import CortenError, DataLoss, Internal, InvalidArgument, mapped
 from corten.linux import mount, options, syscalls
 
 from .directories import Directories, Lower
@@ -83,10 +83,13 @@ def apply(payload: bytes, fds: Sequence[int]) -> bytes:
     try:
         chunks = _reporting(pipeline, source, fds[1]) if len(fds) > 1 else iter(pipeline)
         extract(tree, TarStream(chunks), absolute_names=request["absolute_names"])
-    except CortenError:
+    except Exception as error:
         pipeline.close()
         _verify(source, request)  # damaged bytes explain whatever else went wrong
-        raise
+        if isinstance(error, CortenError):
+            raise
+        # Not left to the caller, who would look for source files in what is now the root.
+        raise Internal(f"cannot unpack: {error!r}") from None
     _verify(source, request)
     if request["sync"]:
         with mapped("write the unpacked tree to disk"):
