@@ -35,13 +35,14 @@ def test_version_two_has_one_directory() -> None:
     assert cgroups.locate("0::/system.slice/a b\n", _mounts(V2_MOUNT)) == {"": "/sys/fs/cgroup/system.slice/a b"}
 
 
-def test_hybrid_counts_only_the_controllers_of_version_one() -> None:
+def test_hybrid_has_both_versions() -> None:
     lines = "9:name=systemd:/\n4:memory:/x/y\n2:cpu,cpuacct:/x\n0::/x/y\n"
     assert cgroups.locate(lines, HYBRID) == {
         "name=systemd": "/sys/fs/cgroup/systemd",
         "memory": "/sys/fs/cgroup/memory/x/y",
         "cpu": "/sys/fs/cgroup/cpu,cpuacct/x",
         "cpuacct": "/sys/fs/cgroup/cpu,cpuacct/x",
+        "": "/sys/fs/cgroup/unified/x/y",
     }
 
 

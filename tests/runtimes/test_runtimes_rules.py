@@ -105,9 +105,14 @@ def test_old_shims_errors_get_their_class() -> None:
 def test_what_a_spec_tells() -> None:
     private = {"linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]}}
     shared: dict[str, Any] = {"linux": {"namespaces": [{"type": "pid", "path": "/proc/1/ns/pid"}]}}
-    assert spec_facts(private) == {"private_pids": True}
+    assert spec_facts(private) == {"private_pids": True, "plain": True}
+    for undo in (
+        {"hooks": {"poststop": [{"path": "/x"}]}},
+        {"linux": {**private["linux"], "intelRdt": {"closID": "a"}}},
+    ):
+        assert spec_facts({**private, **undo}) == {"private_pids": True, "plain": False}
     for other in (shared, {}, {"linux": None}, {"linux": {"namespaces": None}}):
-        assert spec_facts(other) == {"private_pids": False}
+        assert spec_facts(other) == {"private_pids": False, "plain": False}
     assert bundle.remapped_group({"linux": {"gidMappings": [{"containerID": 0, "hostID": 7000, "size": 1}]}}) == 7000
     assert bundle.remapped_group({}) == 0
 

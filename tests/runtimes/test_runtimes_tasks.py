@@ -172,6 +172,21 @@ async def test_plugin_info_tells_of_runc(runtime: Any) -> None:
         assert "hooks" in json.loads(info.features.value)
 
 
+async def test_a_container_with_cgroups_of_its_own_below_is_removed_too(runtime: Any, world: World) -> None:
+    options = world.options("/bin/sleep", "60")
+    below = json.loads(options.spec)["linux"]["cgroupsPath"]
+    task = await runtime.create(NAMESPACE, "nested", options)
+    await task.start()
+    made = [folder / "inner" for folder in Path("/sys/fs/cgroup").glob(f"*{below}") if folder.is_dir()]
+    for folder in made:
+        folder.mkdir()
+    await task.kill(9)
+    await task.wait()
+    await task.delete()
+    assert made
+    await _nothing_left(runtime, world)
+
+
 async def test_out_of_memory_is_told(runtime: Any, world: World) -> None:
     if not Path("/sys/fs/cgroup/memory").is_dir():
         pytest.skip("the memory controller of cgroup v1 is not mounted here")

@@ -145,6 +145,7 @@ class World:
         """What a runtime without tasks should not have left."""
         found = [str(path) for path in self.tasks.iterdir()] if self.tasks.exists() else []
         found += [str(path) for path in self.state.glob("s/*")] + [str(path) for path in self.state.glob("runc/*/*")]
+        found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/crt{os.getpid()}-*")]
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"{self.folder}/" in line]
         return found
 

@@ -18,6 +18,8 @@ class Cgroups:
     """The directory for each controller (v1), or the one directory under the empty name (v2)."""
 
     paths: Mapping[str, str]
+    own: tuple[str, ...] = ()
+    """Every directory that the container has to itself, those of hierarchies without a controller too."""
 
     @property
     def unified(self) -> str:
@@ -39,18 +41,24 @@ class Cgroups:
 def of_process(pid: int) -> Cgroups:
     """The cgroups that a process is in; empty if it has gone."""
     try:
-        with open(f"/proc/{pid}/cgroup") as file:
-            lines = file.read()
+        lines, ours = _lines(pid), _lines("self")
     except OSError:
         return Cgroups({})
-    return Cgroups(locate(lines, mountinfo.mounts()))
+    mounts = mountinfo.mounts()
+    found, shared = locate(lines, mounts), set(locate(ours, mounts).values())
+    own = tuple(dict.fromkeys(path for path in found.values() if path not in shared))
+    if len(found) > 1:
+        found.pop("", None)  # hybrid mode: the v1 hierarchies have the controllers
+    return Cgroups(found, own)
+
+
+def _lines(pid: int | str) -> str:
+    with open(f"/proc/{pid}/cgroup") as file:
+        return file.read()
 
 
 def locate(lines: str, mounts: Iterable[mountinfo.Mounted]) -> dict[str, str]:
-    """Controller to directory, from /proc/PID/cgroup and the mount table (cgroups(7)).
-
-    In hybrid mode only the v1 hierarchies count, for they have the controllers.
-    """
+    """Controller to directory, from /proc/PID/cgroup and the mount table (cgroups(7)); v2 has the empty name."""
     mounts = [mount for mount in mounts if mount.fstype in ("cgroup", "cgroup2")]
     found: dict[str, str] = {}
     for line in lines.splitlines():
@@ -59,8 +67,6 @@ def locate(lines: str, mounts: Iterable[mountinfo.Mounted]) -> dict[str, str]:
             for mount in mounts:
                 if _serves(mount, number, name):
                     found[name] = _below(mount, path)
-    if len(found) > 1:
-        found.pop("", None)
     return found
 
 

@@ -38,7 +38,9 @@ class Making:
     console: str
     """Prefix of paths for console sockets."""
     direct_start: bool = False
-    """Whether runc is of a version for which `direct.start` was tried."""
+    """Whether runc is of a version for which `direct` was tried."""
+    direct_delete: bool = False
+    """Whether besides there is nothing to undo that only runc knows of."""
 
 
 class Container:
@@ -49,7 +51,7 @@ class Container:
         self.id = making.id
         self.init = Process(making.id, "", making.stdio)
         self.execs: dict[str, Process] = {}
-        self.cgroups = cgroups.Cgroups({})
+        self.cgroups = cgroups.Cgroups({}, ())
         self._oom: OomWatch | None = None
         self._commands = 0
         self._strays: Later[None] = Later()
@@ -201,8 +203,7 @@ class Container:
 
     def _start_init(self, init: Process) -> Steps[None]:
         self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
-        state = f"{self.making.runc.root}/{self.id}"
-        if not (self.making.direct_start and (yield from direct.start(self._loop, state, init.reaped))):
+        if not (self.making.direct_start and (yield from direct.start(self._loop, self._state, init.reaped))):
             yield from self._runc(["start", self.id])
         if init.outcome is None:
             init.status = RUNNING
@@ -240,7 +241,8 @@ class Container:
             yield from self._runc(["delete", "--force", self.id])
         else:
             yield from self._strays.wait()
-            yield from self._runc(["delete", self.id])
+            if not (self.making.direct_delete and direct.delete(self._state, self.cgroups.own)):
+                yield from self._runc(["delete", self.id])
         if init.outcome is None:
             yield from self._reaper.expect(init.pid).wait()
         for process in list(self.execs.values()):
@@ -321,6 +323,11 @@ class Container:
     def _runc(self, verb: Sequence[str], streams: Sequence[int] | None = None) -> Steps[None]:
         log = f"{self.making.bundle}/runc-{self._number()}.log"
         yield from spawn.run(self._reaper, self.making.runc, log, verb, streams)
+
+    @property
+    def _state(self) -> str:
+        """The folder where runc keeps what it knows of the container."""
+        return f"{self.making.runc.root}/{self.id}"
 
     def _spec_path(self, exec_id: str) -> str:
         return f"{self.making.bundle}/{exec_id}.process.json"

