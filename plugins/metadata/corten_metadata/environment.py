@@ -36,6 +36,8 @@ class Environment:
         try:
             self._env = _open(folder, sync, map_size)
             self._env.reader_check()
+            if sync:
+                _sync_folder(folder)
         except BaseException:
             os.close(self._lock)
             raise
@@ -129,6 +131,18 @@ def _open(folder: Path, sync: bool, map_size: int) -> Any:
             if not refused or map_size // 2 < MAP_MINIMUM:
                 raise translated(error, f"open {folder}") from error
             map_size //= 2
+
+
+def _sync_folder(folder: Path) -> None:
+    """LMDB syncs what is in its files, but not that they are there."""
+    if sys.platform == "win32":
+        return
+    for each in (folder, folder.parent):
+        fd = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _lock(path: Path) -> int:

@@ -131,7 +131,7 @@ class Store:
         try:
             yield keys
         finally:
-            self._recorders.remove(keys)
+            self._recorders = [each for each in self._recorders if each is not keys]
 
     def on_update(self, listener: Callable[[bool], None]) -> None:
         """Call `listener(removes)` after each durable update, in the writer thread: it must be quick."""
