@@ -106,7 +106,7 @@ def pss(pid: int) -> int:
 def sides() -> Iterator[list[Side]]:
     """Both daemons started; cleared away at the end with all they left."""
     folder = Path(tempfile.mkdtemp(prefix="cb-", dir=TMPFS))
-    both = [Side(name, folder / name[:2]) for name in ("corten", "containerd")]
+    both = [Side(name, folder / short) for name, short in (("corten", "a"), ("containerd", "b"))]
     try:
         for side in both:
             side.folder.mkdir()
