@@ -34,7 +34,8 @@ proto: .venv/.dev ## make the _pb2 modules from the .proto files anew
 	$(PY) tools/genproto.py
 
 docs: .venv/.dev ## make the generated pages of docs/ anew
-	$(PY) tools/gendocs.py
+	$(PY) -m corten.config.reference > docs/configuration.md
+	$(PY) -m corten.plugin.drawing > docs/plugins.svg
 
 clean: ## remove what the targets made in this folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
