@@ -28,6 +28,18 @@ def test_a_failure_takes_the_mounts_before_it_away(tmp_path: Path) -> None:
     assert at(tmp_path) == []
 
 
+def test_a_failure_leaves_what_was_mounted_by_others(tmp_path: Path) -> None:
+    mount_all([TMPFS], tmp_path)
+    (tmp_path / "inner").mkdir()
+    try:
+        with pytest.raises(NotFound):
+            inner = Mount("tmpfs", "tmpfs", "inner")
+            mount_all([inner, TMPFS, Mount("bind", "/absent", options=("bind",))], tmp_path)
+        assert at(tmp_path) == [str(tmp_path)]
+    finally:
+        unmount_all(tmp_path)
+
+
 def test_nested_and_stacked_mounts_are_unmounted_deepest_first(tmp_path: Path) -> None:
     mount_all([TMPFS, TMPFS], tmp_path)
     (tmp_path / "with space").mkdir()

@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,25 +43,27 @@ def mount_all(mounts: Sequence[Mount], target: str | Path) -> None:
     Raises Unimplemented for an option or type that needs a helper, NotFound for a missing source or target,
     InvalidArgument for what the kernel refuses.
     """
-    done = False
+    made: list[str] = []
     try:
         for mount in mounts:
-            mount_one(mount, str(target))
-        done = True
-    finally:
-        if not done:
-            unmount_all(target)
+            made.append(mount_one(mount, str(target)))  # noqa: PERF401  those made so far must be known
+    except BaseException:
+        with mapped(f"unmount {target}"):
+            for point in reversed(made):
+                _unmount(point)
+        raise
 
 
-def mount_one(mount: Mount, target: str) -> None:
-    """Mount one at `target`, or at the path `mount.target` inside it, which cannot lead out of it."""
+def mount_one(mount: Mount, target: str) -> str:
+    """Mount one at `target`, or at the path `mount.target` inside it, which cannot lead out of it; returns where."""
     if options.parse(mount.options).loop:
         raise Unimplemented(f"mount {mount.source} on {target}: the option loop is not supported")
     if mount.type.startswith(("fuse.", "fuse3.")):
         raise Unimplemented(f"mount {mount.source} on {target}: type {mount.type} needs a mount helper")
     with mapped(f"mount {mount.type} {mount.source} on {target}", _ERRORS), _inside(target, mount.target) as point:
-        for step in options.steps(mount):
-            _execute(step, point)
+        where = os.path.realpath(point)
+        _execute_all(options.steps(mount), point, where)
+        return where
 
 
 def unmount_all(target: str | Path) -> None:
@@ -80,6 +81,8 @@ def unmount_all(target: str | Path) -> None:
 @contextmanager
 def temporary_mount(mounts: Sequence[Mount], directory: str | Path | None = None) -> Iterator[Path]:
     """The mounts at a new directory (in `directory`, or that for temporary files) for as long as the block runs."""
+    import tempfile  # here, because the shim never comes this way and would carry it
+
     target = Path(tempfile.mkdtemp(prefix="corten-mount-", dir=directory))
     try:
         mount_all(mounts, target)
@@ -105,6 +108,16 @@ def _inside(target: str, path: str) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)
+
+
+def _execute_all(steps: Sequence[options.Step], target: str, where: str) -> None:
+    for number, step in enumerate(steps):
+        try:
+            _execute(step, target)
+        except OSError:
+            if number and not steps[0].flags & kernel.MS_REMOUNT:  # half made: mounted, but not as it was asked for
+                kernel.umount2(where, kernel.UMOUNT_NOFOLLOW | kernel.MNT_DETACH)
+            raise
 
 
 def _execute(step: options.Step, target: str) -> None:
