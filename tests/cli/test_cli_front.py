@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from corten.cli import exits
 from corten.cli.catalog import COMMANDS
 from corten.cli.main import corten as command
+from corten.cli.reference import markdown
 from corten.errors import BY_CODE, InvalidArgument, NotFound, Unavailable
 from daemon import CORTEN
 
@@ -119,3 +120,11 @@ def test_codes_before_a_process_ran() -> None:
     assert exits.of_start(NotFound('exec: "x": executable file not found in $PATH')) == exits.NO_COMMAND
     assert exits.of_start(NotFound("exec /x: permission denied")) == exits.NOT_EXECUTABLE
     assert exits.of_start(NotFound("container 'x': it does not exist")) == exits.NOT_RUN
+
+
+def test_reference_has_every_command_and_exit_code() -> None:
+    page = markdown()
+    for name in COMMANDS:
+        assert f"\n## corten {name}\n" in page
+    assert "\n## corten plugins explain\n" in page and "`--detach-keys TEXT`" in page
+    assert all(f"| {code} | {meaning} |" in page for code, meaning in exits.MEANINGS.items())

@@ -43,7 +43,8 @@ def test_shown() -> None:
 
 def test_signals() -> None:
     assert [words.signal_number(text) for text in ("9", "kill", "SIGKILL", "sigterm")] == [9, 9, 9, 15]
-    for bad in ("0", "99", "", "FOO"):
+    assert words.signal_number("SIGRTMIN+3") == 37
+    for bad in ("0", "99", "", "FOO", "RTMIN+99", "RTMIN+x", "TERM+1", "RTMIN+-1"):
         with pytest.raises(InvalidArgument):
             words.signal_number(bad)
 

@@ -79,9 +79,14 @@ async def start_detached(client: Client, container: Container, *, tty: bool, int
 
 
 class _Forwarding:
-    """Signals to this process go to that one, from before it is started: those that come early are sent then."""
+    """Signals to this process go to that one, from before it is started.
+
+    One that comes early is sent then, as the process may be running already when the daemon says so; a second one means
+    that the person does not want to wait for it, and cancels the start.
+    """
 
     def __init__(self) -> None:
+        self._starting = asyncio.current_task()
         self._process: Process | None = None
         self._early: list[int] = []
         self._sent: set[asyncio.Task[None]] = set()
@@ -104,11 +109,12 @@ class _Forwarding:
 
     def _forward(self, number: int) -> None:
         if self._process is None:
-            self._early.append(number)
-            return
+            if self._early and self._starting is not None:
+                self._starting.cancel()
+            return self._early.append(number)
         task = asyncio.ensure_future(self._send(self._process, number))
         self._sent.add(task)
-        task.add_done_callback(self._sent.discard)
+        return task.add_done_callback(self._sent.discard)
 
     async def _send(self, process: Process, number: int) -> None:
         with suppress(CortenError):  # it may just have ended

@@ -10,6 +10,7 @@ from corten.oci.options import SpecMount
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_LAST_SIGNAL = 64
 _STEPS = ((60, "second"), (60, "minute"), (24, "hour"), (365, "day"))
 
 
@@ -43,14 +44,21 @@ def age(nanoseconds: int, now: float | None = None) -> str:
 
 
 def signal_number(text: str) -> int:
-    """`9`, `KILL`, `SIGKILL`, `sigkill`. Raises InvalidArgument."""
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65:
+    """`9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`. Raises InvalidArgument."""
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _LAST_SIGNAL:
         return int(text)
-    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    name, _, offset = text.upper().removeprefix("SIG").partition("+")
     try:
-        return int(signal.Signals[name])
-    except KeyError:
+        return int(signal.Signals[f"SIG{name}"]) + (_real_time(name, offset) if offset else 0)
+    except (KeyError, ValueError):
         raise InvalidArgument(f"signal {text!r}: there is no such signal (e.g. TERM, KILL, HUP, or a number)") from None
+
+
+def _real_time(name: str, offset: str) -> int:
+    """Images made for systemd stop by SIGRTMIN+3 (signal(7): real-time signals are counted from the first)."""
+    if name != "RTMIN" or not 0 <= int(offset) <= _LAST_SIGNAL - int(signal.Signals["SIGRTMIN"]):
+        raise ValueError(offset)
+    return int(offset)
 
 
 def pairs(texts: Iterable[str], what: str) -> dict[str, str]:

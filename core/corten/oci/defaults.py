@@ -33,7 +33,6 @@ NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
 MASKED_PATHS = (
     "/proc/acpi",
     "/proc/asound",
-    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("-w", "--workdir", default="", help="The working directory in the container.")
 @click.option("-u", "--user", default="", help="NAME, UID, NAME:GROUP or UID:GID.")
 @click.option("--entrypoint", help="Replaces the image's entrypoint; empty for none.")
-@click.option("--hostname", default="")
+@click.option("--hostname", default="", help="The name that the container sees as its host's.")
 @click.option("--read-only", is_flag=True, help="Nothing can write to the image's files.")
 @click.option("-m", "--memory", help="The most memory, e.g. 512m.")
 @click.option("--cpus", type=float, default=0.0, help="The most processor time, e.g. 1.5.")
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--label", multiple=True, help="KEY=value, on the container.")
 @click.option("--annotation", multiple=True, help="KEY=value, in the OCI spec.")
 @click.option("--cgroup", default="", help="The cgroup path; /NAMESPACE/NAME by default.")
-@click.option("--runtime", default="io.containerd.runc.v2", show_default=True)
+@click.option("--runtime", default="io.containerd.runc.v2", show_default=True, help="What starts the container.")
 @snapshotter_option
 @click.option(
     "--pull",
