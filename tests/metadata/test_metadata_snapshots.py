@@ -195,6 +195,23 @@ def test_remote_snapshot_stays_while_one_namespace_uses_it(bench: Bench) -> None
     assert bench.snapshotter.snapshots == {}
 
 
+def test_parent_given_at_commit(bench: Bench) -> None:
+    snapshots = bench.snapshots()
+    for key in ("extract-1", "extract-2"):
+        snapshots.prepare(key)
+    with pytest.raises(NotFound):
+        snapshots.commit("layer-2", "extract-2", parent="layer-1")
+    snapshots.commit("layer-1", "extract-1")
+    snapshots.commit("layer-2", "extract-2", {"containerd.io/gc.root": "x"}, parent="layer-1")
+    assert snapshots.stat("layer-2").parent == "layer-1"
+    inner = {info.name.rpartition("/")[2]: info.parent for info in bench.snapshotter.walk()}
+    assert inner["layer-2"].endswith("/layer-1")
+    with pytest.raises(FailedPrecondition, match="1 children"):
+        snapshots.remove("layer-1")
+    bench.store.collect()
+    assert bench.kept_snapshots() == {"layer-1", "layer-2"}
+
+
 def test_same_key_at_once_is_made_once(bench: Bench) -> None:
     def make(number: int) -> bool:
         try:

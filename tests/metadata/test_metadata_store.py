@@ -255,6 +255,13 @@ def test_forked_process_may_not_use_it(store: Store) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_descriptor_is_left_to_programs(tmp_path: Path, store: Store) -> None:
+    find = "import os; print([os.path.realpath('/proc/self/fd/' + each) for each in os.listdir('/proc/self/fd')])"
+    shown = subprocess.run([sys.executable, "-c", find], close_fds=False, capture_output=True, text=True, check=True)
+    assert str(tmp_path) not in shown.stdout
+
+
 def test_readers_of_a_killed_process_do_not_stay(tmp_path: Path) -> None:
     hold = (
         "import sys, pathlib, time\nfrom corten_metadata.store import Store\n"

@@ -7,6 +7,7 @@ its content. An environment must not be used after fork, and the map can only be
 import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Environment:
         try:
             self._env = _open(folder, sync, map_size)
             self._env.reader_check()
+            _close_on_exec(self.data_file)
             if sync:
                 _sync_folder(folder)
         except BaseException:
@@ -131,6 +133,17 @@ def _open(folder: Path, sync: bool, map_size: int) -> Any:
             if not refused or map_size // 2 < MAP_MINIMUM:
                 raise translated(error, f"open {folder}") from error
             map_size //= 2
+
+
+def _close_on_exec(path: Path) -> None:
+    """LMDB leaves one descriptor of its data file to programs that are executed, and they could write to it."""
+    if sys.platform == "win32":
+        return
+    wanted = os.stat(path)
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the descriptor of the listing itself, and those that others close meanwhile
+            if os.path.samestat(os.fstat(int(name)), wanted):
+                os.set_inheritable(int(name), False)
 
 
 def _sync_folder(folder: Path) -> None:

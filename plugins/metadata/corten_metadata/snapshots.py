@@ -82,7 +82,7 @@ class NamespacedSnapshotter:
 
     def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None, parent: str = "") -> None:
         label_rules.validate(labels or {})
-        with self._common.holds.alone(self._lock(name), self._lock(key)):
+        with self._common.holds.alone(*(self._lock(each) for each in (name, key, parent) if each)):
             self._commit(name, key, label_rules.kept(labels or {}), parent)
         event = SnapshotCommit(key=key, name=name, snapshotter=self._name)
         self._common.publish(self._scope.namespace, "/snapshot/commit", event)
