@@ -17,7 +17,7 @@ from corten.config.units import Duration, Size
 from corten.errors import InvalidArgument, NotFound
 from corten.plugin.model import Registration
 from corten.plugin.types import PluginType
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TAPE: PluginType[object] = PluginType("test.tape.v1")
@@ -221,6 +221,7 @@ def test_what_dump_prints_loads_to_the_same(tmp_path: Path) -> None:
     assert tape(again) == tape(first)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
 )

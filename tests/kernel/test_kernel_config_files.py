@@ -11,7 +11,7 @@ from corten.config.migrate import migrate
 from corten.config.toml_file import key_lines
 from corten.config.units import seconds, size, written
 from corten.errors import InvalidArgument, NotFound
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -217,6 +217,7 @@ def test_what_is_no_duration(text: str) -> None:
         seconds(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_a_written_duration_reads_back(milliseconds: int) -> None:
     assert seconds(written(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, rel=1e-4)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from corten.daemon.folders import MARKER, Lock, check_root, claim, claim_address, objection, rebooted
 from corten.errors import FailedPrecondition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HOLD = """
@@ -76,6 +76,7 @@ def test_a_marker_that_is_newer_or_damaged_is_refused(tmp_path: Path, marker: st
         check_root(tmp_path)
 
 
+@settings(deadline=None)
 @given(st.sets(st.text(st.characters(categories=["L", "N"]), min_size=1)))
 def test_anything_unknown_without_a_marker_is_foreign(names: set[str]) -> None:
     assert bool(objection(names, None, containerd=False)) == bool(names)

@@ -7,7 +7,7 @@ from corten.errors import FailedPrecondition
 from corten.plugin.graph import find_cycle, ordered, plan
 from corten.plugin.model import Registration, Requirement, each, one, order
 from corten.plugin.types import PluginType
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 STORE: PluginType[object] = PluginType("test.store.v1")
@@ -30,6 +30,7 @@ def is_cycle(edges: Mapping[str, Sequence[str]], cycle: Sequence[str]) -> bool:
     return all(after in edges[name] for name, after in zip(cycle, [*cycle[1:], *cycle[:1]], strict=True))
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_an_order_serves_every_edge_or_there_is_a_cycle(edges: dict[str, list[str]]) -> None:
     cycle = find_cycle(edges)
@@ -43,11 +44,13 @@ def test_an_order_serves_every_edge_or_there_is_a_cycle(edges: dict[str, list[st
     assert all(found.index(before) < found.index(name) for name in edges for before in edges[name])
 
 
+@settings(deadline=None)
 @given(st.permutations([f"n{index}" for index in range(6)]))
 def test_what_is_free_starts_in_the_order_it_was_given(names: list[str]) -> None:
     assert list(ordered({name: [] for name in names})) == names
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_a_plan_holds_every_plugin_whatever_they_require(edges: dict[str, list[str]]) -> None:
     types: dict[str, PluginType[object]] = {name: PluginType(f"test.{name}.v1") for name in edges}

@@ -10,7 +10,7 @@ from corten.config.typed import keys
 from corten.plugin.drawing import FORMATS, Drawn, built_in, columns, svg
 from corten.plugin.loader import discover
 from corten.plugin.model import State
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -37,6 +37,7 @@ def pictures(draw: st.DrawFn) -> list[Drawn]:
     return [Drawn(name, draw(st.sampled_from(list(State))), tuple(draw(uses))) for name in names]
 
 
+@settings(deadline=None)
 @given(pictures())
 def test_every_plugin_is_drawn_once(plugins: list[Drawn]) -> None:
     root = ElementTree.fromstring(svg(plugins))  # noqa: S314 - our own text
