@@ -89,6 +89,25 @@ def test_a_target_inside_cannot_lead_out(tmp_path: Path) -> None:
         unmount_all(root)
 
 
+def test_a_read_only_target_inside_leaves_the_rest_writable(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    mount_all([TMPFS], tmp_path / "source")
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    try:
+        binds = [
+            Mount("bind", str(root), options=("rbind",)),
+            Mount("bind", str(tmp_path / "source"), "inner", ("ro",)),
+        ]
+        mount_all(binds, root)
+        (root / "f").touch()
+        with pytest.raises(OSError, match="Read-only"):
+            (root / "inner" / "f").touch()
+        (tmp_path / "source" / "f").touch()
+    finally:
+        unmount_all(tmp_path)
+
+
 def test_a_temporary_mount_is_gone_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), temporary_mount([TMPFS], tmp_path) as path:
         assert at(path) == [str(path)]

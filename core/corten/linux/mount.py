@@ -60,9 +60,10 @@ def mount_one(mount: Mount, target: str) -> str:
         raise Unimplemented(f"mount {mount.source} on {target}: the option loop is not supported")
     if mount.type.startswith(("fuse.", "fuse3.")):
         raise Unimplemented(f"mount {mount.source} on {target}: type {mount.type} needs a mount helper")
-    with mapped(f"mount {mount.type} {mount.source} on {target}", _ERRORS), _inside(target, mount.target) as point:
-        where = os.path.realpath(point)
-        _execute_all(options.steps(mount), point, where)
+    with mapped(f"mount {mount.type} {mount.source} on {target}", _ERRORS):
+        with _inside(target, mount.target) as point:
+            where = os.path.realpath(point)
+        _execute_all(options.steps(mount), mount, target, where)
         return where
 
 
@@ -110,10 +111,12 @@ def _inside(target: str, path: str) -> Iterator[str]:
         os.close(fd)
 
 
-def _execute_all(steps: Sequence[options.Step], target: str, where: str) -> None:
+def _execute_all(steps: Sequence[options.Step], mount: Mount, target: str, where: str) -> None:
     for number, step in enumerate(steps):
         try:
-            _execute(step, target)
+            # Opened anew each time: what was open before the first step is what the mount now covers.
+            with _inside(target, mount.target) as point:
+                _execute(step, point)
         except OSError:
             if number and not steps[0].flags & kernel.MS_REMOUNT:  # half made: mounted, but not as it was asked for
                 kernel.umount2(where, kernel.UMOUNT_NOFOLLOW | kernel.MNT_DETACH)
