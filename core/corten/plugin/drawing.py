@@ -1,6 +1,6 @@
 """Draws the plugin graph as SVG, DOT or Mermaid text, from plugin views; pure.
 
-Plugins stand in columns by how much must be up before them; an arrow goes from what is needed to who needs it.
+Plugins stand in columns by how much must be up before them; an arrow points to what is required.
 
     python -m corten.plugin.drawing > docs/plugins.svg      # the built-in plugins as they are planned by default
 """
@@ -19,6 +19,10 @@ _COLOURS = {
     State.OK: "#d7f0d7", State.SKIPPED: "#eeeeee", State.DISABLED: "#eeeeee", State.ERROR: "#f7d4d4",
     State.PENDING: "#ffffff",
 }  # fmt: skip
+_ARROW_HEAD = (
+    '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0,0 L8,4 L0,8 z" fill="#888"/></marker></defs>'
+)
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 250, 34, 90, 10, 20
 
 
@@ -65,18 +69,18 @@ def columns(plugins: Sequence[Drawn]) -> list[list[Drawn]]:
 
 def dot(plugins: Sequence[Drawn]) -> str:
     """The language of Graphviz."""
-    lines = ["digraph corten {", "  rankdir=LR; node [shape=box, style=filled];"]
+    lines = ["digraph corten {", "  rankdir=RL; node [shape=box, style=filled];"]
     lines += [f'  "{each.uri}" [fillcolor="{_COLOURS[each.state]}"];' for each in plugins]
-    lines += [f'  "{before}" -> "{after}";' for before, after in _edges(plugins)]
+    lines += [f'  "{user}" -> "{needed}";' for user, needed in _edges(plugins)]
     return "\n".join([*lines, "}", ""])
 
 
 def mermaid(plugins: Sequence[Drawn]) -> str:
     """The language of Mermaid, which code hosts draw."""
     names = {each.uri: f"p{index}" for index, each in enumerate(plugins)}
-    lines = ["graph LR"]
+    lines = ["graph RL"]
     lines += [f'  {names[each.uri]}["{each.uri}"]:::{each.state}' for each in plugins]
-    lines += [f"  {names[before]} --> {names[after]}" for before, after in _edges(plugins)]
+    lines += [f"  {names[user]} --> {names[needed]}" for user, needed in _edges(plugins)]
     lines += [f"  classDef {state} fill:{colour}" for state, colour in _COLOURS.items()]
     return "\n".join([*lines, ""])
 
@@ -89,7 +93,8 @@ def svg(plugins: Sequence[Drawn]) -> str:
     height = 2 * _MARGIN + max((len(level) for level in levels), default=0) * (_HEIGHT + _GAP_Y)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(width, 1)} {height}" font-family="sans-serif">',
-        *(_curve(places[before], places[after]) for before, after in _edges(plugins)),
+        _ARROW_HEAD,
+        *(_curve(places[user], places[needed]) for user, needed in _edges(plugins)),
         *(_box(each, places[each.uri]) for each in plugins),
         "</svg>",
         "",
@@ -98,11 +103,12 @@ def svg(plugins: Sequence[Drawn]) -> str:
 
 
 def _edges(plugins: Sequence[Drawn]) -> Iterator[tuple[str, str]]:
+    """From who requires to what is required."""
     known = {each.uri for each in plugins}
     for each in plugins:
         for uri in dict.fromkeys(each.uses):
             if uri in known:
-                yield uri, each.uri
+                yield each.uri, uri
 
 
 def _place(column: int, row: int) -> tuple[int, int]:
@@ -120,11 +126,12 @@ def _box(plugin: Drawn, place: tuple[int, int]) -> str:
     )
 
 
-def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:
-    x1, y1 = start[0] + _WIDTH, start[1] + _HEIGHT // 2
-    x2, y2 = end[0], end[1] + _HEIGHT // 2
+def _curve(user: tuple[int, int], needed: tuple[int, int]) -> str:
+    x1, y1 = user[0], user[1] + _HEIGHT // 2
+    x2, y2 = needed[0] + _WIDTH, needed[1] + _HEIGHT // 2
     middle = (x1 + x2) // 2
-    return f'<path d="M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}" fill="none" stroke="#aaa"/>'
+    path = f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
+    return f'<path d="{path}" fill="none" stroke="#aaa" marker-end="url(#head)"/>'
 
 
 def _split(uri: str) -> tuple[str, str, str]:
