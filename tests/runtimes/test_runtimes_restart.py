@@ -3,15 +3,21 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from corten.api.types.runc.options import oci_pb2
+from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
 from corten.errors import NotFound
+from corten_runtimes.registration import RuncConfig
 from runtimes.conftest import clear
-from runtimes.world import NAMESPACE, Reader, World, alive, eventually, process
+from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process
 
 pytestmark = pytest.mark.integration
 
@@ -27,6 +33,7 @@ async def test_a_second_daemon_takes_over(world: World) -> None:
     script = "trap 'echo bye; exit 5' TERM; echo up; while true; do sleep 0.02; done"
     task = await first.create(NAMESPACE, "kept", world.options("/bin/sh", "-c", script, stdio=Stdio(stdout=out.path)))
     pid = await task.start()
+    await eventually(lambda: out.data == b"up\n")
     await first.close()
     second = await world.runtime()
     try:
@@ -148,6 +155,44 @@ async def test_a_bundle_of_another_boot_is_not_believed(world: World) -> None:
     assert world.remains() == []
     assert world.exchange.topics == ["/tasks/exit", "/tasks/delete"]
     await second.close()
+
+
+@pytest.mark.skipif(shutil.which("containerd-shim-runc-v2") is None, reason="no containerd-shim-runc-v2 on PATH")
+async def test_a_binary_shim_is_adopted_and_lost_like_the_own(world: World) -> None:
+    world.config = RuncConfig(shim="binary")
+    options = world.options("/bin/sleep", "60")
+    root = oci_pb2.Options(root=str(world.folder / "runc"))
+    runc = RuntimeInfo(RUNC, AnyValue("containerd.runc.v1.Options", root.SerializeToString()))
+    first = await world.runtime()
+    pids = {}
+    for id in ("stays", "dies"):
+        task = await first.create(NAMESPACE, id, replace(options, spec=_renamed_cgroup(options.spec, id), runtime=runc))
+        pids[id] = await task.start()
+    await first.close()
+    second = await world.runtime()
+    try:
+        task = await second.get(NAMESPACE, "stays")
+        assert (task.pid, (await task.state()).status) == (pids["stays"], Status.RUNNING)
+        os.kill(_shim_of(pids["dies"]), signal.SIGKILL)
+        await eventually(lambda: world.exchange.topics == ["/tasks/exit", "/tasks/delete"])
+        assert not alive(pids["dies"])
+        await task.kill(9)
+        assert (await task.wait()).status == 137
+        await task.delete()
+        assert world.remains() == []
+    finally:
+        await clear(second)
+        await second.close()
+
+
+def _renamed_cgroup(spec: bytes, id: str) -> bytes:
+    document = json.loads(spec)
+    document["linux"]["cgroupsPath"] += f"-{id}"
+    return json.dumps(document).encode()
+
+
+def _shim_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 async def test_an_execs_exit_is_told_after_a_restart(world: World) -> None:

@@ -168,6 +168,14 @@ class ShimProvider(Protocol):
         """
         ...
 
+    def adopt(self, bundle: str) -> None:
+        """A shim that was started before, by an earlier daemon, is in use again. Called on the event loop."""
+        ...
+
+    def release(self, bundle: str) -> None:
+        """The task was deleted and its shim asked to end: let go of what is held for it. Called on the event loop."""
+        ...
+
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         """`containerd.types.RuntimeInfo` of this runtime."""
         ...

@@ -50,7 +50,7 @@ class BinaryShim:
         binary = find(options.runtime_path or options.runtime.name)
         path = Path(bundle)
         bundles.write_private(path / "shim-binary-path", binary.encode())
-        self.follow_log(bundle)
+        self.adopt(bundle)
         output = await self._run(binary, namespace, id, path, ["start"], START_DEADLINE)
         endpoint = parse_endpoint(binary, output.decode(errors="replace"))
         record: dict[str, Any] = {"version": endpoint.version, "address": endpoint.address, "protocol": "ttrpc"}
@@ -60,7 +60,7 @@ class BinaryShim:
 
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
         path = Path(bundle)
-        self._forget_log(bundle)
+        self.release(bundle)
         ended = Exit(0, 128 + signal.SIGKILL, time.time_ns())
         try:
             binary = (path / "shim-binary-path").read_text()
@@ -86,7 +86,7 @@ class BinaryShim:
             raise Unimplemented(f"runtime {binary}: it does not answer -info") from None
         return AnyValue(info.DESCRIPTOR.full_name, info.SerializeToString())
 
-    def follow_log(self, bundle: str) -> None:
+    def adopt(self, bundle: str) -> None:
         """Read what the shim writes to the FIFO `log` of its bundle, so that it never waits for a reader."""
         path = f"{bundle}/log"
         with mapped(f"shim log {path}"):
@@ -101,7 +101,7 @@ class BinaryShim:
     def close(self) -> None:
         """Stop reading logs."""
         for bundle in list(self._logs):
-            self._forget_log(bundle)
+            self.release(bundle)
 
     def _relay(self, bundle: str) -> None:
         try:
@@ -111,7 +111,8 @@ class BinaryShim:
         for line in text.splitlines():
             log.info("shim of %s: %s", Path(bundle).name, line)
 
-    def _forget_log(self, bundle: str) -> None:
+    def release(self, bundle: str) -> None:
+        """Stop reading its log."""
         fd = self._logs.pop(bundle, None)
         if fd is not None:
             asyncio.get_running_loop().remove_reader(fd)

@@ -55,6 +55,12 @@ class OwnShim:
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
         return await self._pools.run("runtime", self._remove, id, Path(bundle))
 
+    def adopt(self, bundle: str) -> None:
+        """Nothing is held for a shim."""
+
+    def release(self, bundle: str) -> None:
+        """Nothing is held for a shim."""
+
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = _options(options).binary_name or self._runc
         info = introspection_pb2.RuntimeInfo(name=runtime or names.OWN)

@@ -72,12 +72,7 @@ class TaskRuntime:
             raise AlreadyExists(f"task {id!r}: already exists")
         provider = self.provider(options.runtime_path or options.runtime.name)
         self._pending[key] = asyncio.get_running_loop().create_future()
-        try:
-            task = await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
-        finally:
-            if key not in self._tasks:
-                self._done(key)
-        return task
+        return await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
 
     async def get(self, namespace: str, id: str) -> ShimTask:
         await self._settled((namespace, id))
@@ -109,7 +104,7 @@ class TaskRuntime:
             path = str(await self._pools.run("runtime", self._bundles.create, *key, options.spec))
             try:
                 endpoint = await provider.start(*key, path, options)
-                task = self._task(key, path, endpoint)
+                task = ShimTask(*key, path, endpoint, provider, self._finish)
                 await task.connect(lambda: self._disconnected(task))
                 await task.create(options)
             except BaseException:
@@ -128,9 +123,6 @@ class TaskRuntime:
             log.warning("task %s: after its creation failed: %s", "/".join(key), error.message)
         await self._pools.run("runtime", self._bundles.remove, *key)
 
-    def _task(self, key: Key, path: str, endpoint: ShimEndpoint) -> ShimTask:
-        return ShimTask(*key, path, endpoint, self._finish)
-
     async def _finish(self, task: ShimTask) -> None:
         """After a delete: the shim and the bundle go."""
         key = (task.namespace, task.id)
@@ -138,6 +130,7 @@ class TaskRuntime:
         self._tasks.pop(key, None)
         try:
             await task.shut_down(SHUTDOWN_DEADLINE)
+            task.provider.release(task.bundle)
             await self._pools.run("runtime", self._bundles.remove, *key)
         finally:
             self._done(key)
@@ -162,7 +155,9 @@ class TaskRuntime:
         if not isinstance(known, dict) or known.get("boot_id") != bundles.boot_id():
             return None
         version = 3 if record.get("version") == 3 else 2
-        task = self._task(key, path, ShimEndpoint(str(record.get("address")), version))
+        provider = self._recorded(record)
+        endpoint = ShimEndpoint(str(record.get("address")), version)
+        task = ShimTask(*key, path, endpoint, provider, self._finish)
         try:
             async with asyncio.timeout(ADOPT_DEADLINE):
                 await task.connect(lambda: self._disconnected(task), ADOPT_DEADLINE)
@@ -172,6 +167,7 @@ class TaskRuntime:
             await task.disconnect()
             return None
         if found:
+            provider.adopt(path)
             return task
         await task.shut_down(SHUTDOWN_DEADLINE)
         return None
@@ -200,12 +196,9 @@ class TaskRuntime:
 
     async def _bury(self, key: Key, path: str, record: Mapping[str, object], task: ShimTask | None) -> None:
         """End what is left of a task without a shim, and tell the world, which has not heard of its end."""
-        known = record.get("corten")
-        kind = known.get("kind") if isinstance(known, dict) else None
-        provider = self._providers.get("binary" if kind == "binary" else "runc")
         ended = Exit(task.pid if task else 0, 137, 0)
-        if provider is not None and record:
-            ended = await provider.remove(*key, path)
+        if record:
+            ended = await self._recorded(record).remove(*key, path)
         heard = task.known_exit() if task else None
         ended = heard or Exit(ended.pid or (task.pid if task else 0), ended.status, ended.exited_at)
         if task is not None:
@@ -214,6 +207,12 @@ class TaskRuntime:
         if ended.pid:
             self._publish_end(key, ended, exit_heard=heard is not None)
         await self._pools.run("runtime", self._bundles.remove, *key)
+
+    def _recorded(self, record: Mapping[str, object]) -> ShimProvider:
+        """The provider that a bundle says has started its shim."""
+        known = record.get("corten")
+        kind = known.get("kind") if isinstance(known, dict) else None
+        return self._providers["binary" if kind == "binary" else "runc"]
 
     def _publish_end(self, key: Key, ended: Exit, *, exit_heard: bool) -> None:
         namespace, id = key

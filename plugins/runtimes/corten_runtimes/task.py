@@ -9,7 +9,7 @@ from corten import identifiers
 from corten.api.runtime.task.v2 import shim_pb2 as pb
 from corten.api.types.task import task_pb2
 from corten.contracts.objects import AnyValue
-from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, Status, Stdio
+from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, ShimProvider, Status, Stdio
 from corten.errors import CortenError, FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown
 from corten.wire.ttrpc.client import TtrpcClient
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -40,10 +40,12 @@ class ShimTask:
         id: str,
         bundle: str,
         endpoint: ShimEndpoint,
+        provider: ShimProvider,
         finish: "Callable[[ShimTask], Awaitable[None]]",
     ) -> None:
         self._namespace, self._id, self.bundle = namespace, id, bundle
         self._endpoint, self._finish = endpoint, finish
+        self.provider = provider
         self._client: TtrpcClient | None = None
         self._waits: dict[str, asyncio.Task[Exit]] = {}
         self.pid_ = 0
