@@ -53,6 +53,10 @@ def serve(boot: Boot) -> None:
             runner.run(_Daemon(boot, workers, began).run())
 
 
+POOL_SIZES = {"metadata": 32, "content": 16}
+"""Threads by kind of work. Writers of metadata that wait together share one commit, so more of them cost less each."""
+
+
 class _Daemon:
     """One run of the event loop."""
 
@@ -83,7 +87,7 @@ class _Daemon:
 
     def _environment(self) -> Environment:
         config = self._boot.config
-        pools = Pools()
+        pools = Pools(POOL_SIZES)
         return Environment(
             root=Path(config.settings.root),
             state=Path(config.settings.state),
