@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from corten.errors import FailedPrecondition
@@ -44,12 +45,18 @@ def of_process(pid: int) -> Cgroups:
         lines, ours = _lines(pid), _lines("self")
     except OSError:
         return Cgroups({})
-    mounts = mountinfo.mounts()
+    mounts = _mounted()
     found, shared = locate(lines, mounts), set(locate(ours, mounts).values())
     own = tuple(dict.fromkeys(path for path in found.values() if path not in shared))
     if len(found) > 1:
         found.pop("", None)  # hybrid mode: the v1 hierarchies have the controllers
     return Cgroups(found, own)
+
+
+@cache
+def _mounted() -> list[mountinfo.Mounted]:
+    """Where cgroup file systems are mounted; found by the zygote once for all its shims."""
+    return [mount for mount in mountinfo.mounts() if mount.fstype in ("cgroup", "cgroup2")]
 
 
 def _lines(pid: int | str) -> str:
