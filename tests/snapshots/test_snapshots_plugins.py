@@ -11,7 +11,7 @@ from corten.errors import FailedPrecondition, ResourceExhausted, Unavailable, Un
 from corten.linux.mount import mount_all, temporary_mount, unmount_all
 from corten.plugin.model import Registration, SkipPlugin
 from corten.testing.context import FakeContext
-from corten.testing.snapshots import layer
+from corten.testing.snapshot_trees import layer
 from corten_snapshotters.overlayfs import OverlayfsSnapshotter, overlay_mounts, unsupported
 from corten_snapshotters.registration import NativeConfig, OverlayfsConfig, native, overlayfs
 

@@ -9,6 +9,7 @@ need root on Linux, and a directory on a file system that can be the upper layer
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Differ
 from corten.contracts.mounts import Mount
 from corten.errors import DataLoss, InvalidArgument, NotFound, Unimplemented
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .diff_compare import COMPARE
 from .diff_stacks import STACKS, refused

@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from corten.contracts.content import ContentStore
 from corten.contracts.diff import Differ
 from corten.contracts.mounts import Mount
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .trees import EPOCH, GZIP, PLAIN, ZSTD, Layer, Stack, describe, layer
 

@@ -5,12 +5,16 @@
 
 import os
 import stat
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from corten.errors import CortenError, InvalidArgument, Unimplemented
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .snapshots import fails
 from .trees import EPOCH, Layer, Stack, empty_files, layer

@@ -5,12 +5,15 @@
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Cleaner, Snapshotter
+
+assert sys.platform != "win32"
 
 DEEP = 64
 DEEPER = 128

@@ -8,23 +8,31 @@ Each check is given a snapshotter with nothing in it and raises AssertionError w
 mounts need root on Linux. `MemorySnapshotter` passes all the others.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from corten.contracts.snapshots import Cleaner, Kind, SnapshotInfo, Snapshotter
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
 from corten.testing.memory_snapshots import MemorySnapshotter
-from corten.testing.snapshot_trees import TREES, layer, mounted, plant
 
-__all__ = ["Check", "MemorySnapshotter", "checks", "fails", "layer", "mounted", "plant"]
+__all__ = ["Check", "MemorySnapshotter", "checks", "fails"]
 
 Check = Callable[[Snapshotter], None]
 
 
 def checks(*, mounts: bool) -> Mapping[str, Check]:
     """All checks by name; without `mounts` only those that look at records."""
-    chosen = [*_RECORDS, *(TREES if mounts else ())]
+    chosen = [*_RECORDS, *(_trees() if mounts else ())]
     return {check.__name__.removeprefix("_"): check for check in chosen}
+
+
+def _trees() -> Sequence[Check]:
+    if sys.platform != "win32":
+        from corten.testing.snapshot_trees import TREES
+
+        return TREES
+    return ()
 
 
 def fails(error: type[CortenError], call: Callable[..., object], *args: object, **kwargs: object) -> CortenError:

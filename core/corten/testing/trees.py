@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from corten.contracts.content import ContentStore
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Differ
 from corten.contracts.mounts import Mount
+
+assert sys.platform != "win32"
 
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 GZIP = f"{PLAIN}+gzip"

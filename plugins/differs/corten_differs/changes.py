@@ -6,8 +6,12 @@ comparison is the same, so the result is too.
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .xattrs import read_xattrs
 

@@ -7,10 +7,14 @@ hostile link cannot lead out, even one that is put there by another process mean
 import errno
 import os
 import stat
+import sys
 
 from corten.errors import InvalidArgument
 from corten.linux import syscalls
 from corten.linux.removal import remove_tree
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .xattrs import copy_xattrs
 

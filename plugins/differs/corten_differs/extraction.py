@@ -7,10 +7,14 @@ process has umask 0 and is root).
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 
 from corten.errors import CortenError, InvalidArgument, PermissionDenied, ResourceExhausted, Unimplemented, Unknown
 from corten.linux import syscalls
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import tar_header as tar
 from .directories import MAX_PATH, Directories, Directory, is_whiteout

@@ -14,6 +14,9 @@ from corten.contracts.mounts import Mount
 from corten.errors import mapped
 from corten.linux import mount, options, syscalls
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
+
 from . import tar_header as tar
 from .changes import Change, Trees, Walk
 from .tar_writer import END, Member, header, padding

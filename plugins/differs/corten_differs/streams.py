@@ -4,6 +4,7 @@ A thread of its own does all this (zlib, zstd and hashlib work without the GIL) 
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from queue import Queue
 from threading import Thread
@@ -16,6 +17,8 @@ from isal import igzip_lib
 
 from .exchange import Limits
 from .media_types import detected
+
+assert sys.platform != "win32"
 
 READ = 256 << 10
 CHUNK = 1 << 20

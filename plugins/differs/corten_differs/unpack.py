@@ -15,6 +15,9 @@ from corten.contracts.mounts import Mount
 from corten.errors import CortenError, DataLoss, Internal, InvalidArgument, mapped
 from corten.linux import mount, options, syscalls
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
+
 from .directories import Directories, Lower
 from .exchange import PROGRESS, Limits
 from .extraction import Extraction

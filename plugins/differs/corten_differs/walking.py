@@ -6,6 +6,7 @@ Here, in the daemon, only blobs are opened and answers awaited; hostile bytes an
 
 import json
 import os
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,8 @@ from corten.errors import AlreadyExists, CortenError, Unimplemented, mapped
 
 from . import media_types
 from .exchange import PROGRESS, Limits
+
+assert sys.platform != "win32"
 
 UNCOMPRESSED = "containerd.io/uncompressed"
 CHUNK = 1 << 20

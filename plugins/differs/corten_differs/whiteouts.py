@@ -7,8 +7,12 @@ Both ways take linear time for any number of marks.
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Protocol
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .directories import Directories, Directory, Lower, is_whiteout
 

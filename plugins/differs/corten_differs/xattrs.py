@@ -2,6 +2,9 @@
 
 import errno
 import os
+import sys
+
+assert sys.platform != "win32"
 
 _MACHINERY = ("trusted.overlay.", "user.overlay.", "security.selinux", "security.ima", "security.evm", "system.nfs4")
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)

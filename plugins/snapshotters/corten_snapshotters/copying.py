@@ -7,8 +7,11 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+assert sys.platform != "win32"
 
 _FICLONE = 0x40049409
 _CHUNK = 128 << 20

@@ -1,10 +1,14 @@
 """The native snapshotter: each snapshot is a full copy of its parent, for any file system at all."""
 
+import sys
 from pathlib import Path
 
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Kind
 from corten.errors import mapped
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .copying import copy_tree
 from .records import Record

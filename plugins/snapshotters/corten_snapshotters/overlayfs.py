@@ -5,6 +5,7 @@ https://docs.kernel.org/filesystems/overlayfs.html
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Kind, SnapshotInfo
 from corten.errors import CortenError
 from corten.linux import mount, options
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .records import Record
 from .snapshotter import DirectorySnapshotter, with_label

@@ -5,6 +5,7 @@ A subclass says how a tree is made on a parent and how it is mounted; the rest o
 """
 
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,9 @@ from corten import labels as label_rules
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
 from corten.errors import FailedPrecondition, ResourceExhausted, Unimplemented
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .records import Record, Records
 from .trees import Trees, flush, measure

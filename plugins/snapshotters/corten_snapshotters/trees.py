@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from corten.errors import mapped
 from corten.linux import syscalls
 from corten.linux.mount import unmount_all
 from corten.linux.removal import remove_tree
+
+assert sys.platform != "win32"
 
 log = logging.getLogger(__name__)
 
