@@ -163,6 +163,23 @@ def test_signals_go_to_the_container(daemon: Daemon, corten: Corten) -> None:
         assert process.wait(20) == 5
 
 
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_daemon_that_is_restarted_is_not_noticed(daemon: Daemon, corten: Corten, how: str) -> None:
+    script = "echo ready; read line; echo got $line; exit 4"
+    argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "run", "--rm", "-i", IMAGE, "sh", "-c", script]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)  # the container may be faster than the daemon's answer to Start
+        (daemon.stop if how == "stopped" else daemon.kill)()
+        time.sleep(0.5)
+        daemon.start()
+        process.stdin.write("it\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "got it\n"
+        assert process.wait(20) == 4
+
+
 def test_a_command_that_is_ended_while_it_works_clears_up(daemon: Daemon, corten: Corten) -> None:
     argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "wait", "web"]
     corten("run", "-d", "--name", "web", IMAGE, "sleep", "600")

@@ -34,6 +34,7 @@ class Foreground:
         self._streams = Streams(stdin=STDIN if interactive or tty else None)
         self._keys = parse(keys) if tty else b""
         self.detached = False
+        self.started = False
 
     async def run(self, client: Client, container: Container) -> int:
         """Start the container's task, wait, delete the task; its exit code."""
@@ -46,6 +47,7 @@ class Foreground:
                 stack.enter_context(terminal.raw(STDIN))
             forwarding = stack.enter_context(_Forwarding())
             process = await begin()
+            self.started = True
             forwarding.to(process)
             if self._tty:
                 await stack.enter_async_context(process.sized(STDIN))

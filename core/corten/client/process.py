@@ -1,16 +1,21 @@
 """A process of a container as a client holds it: started, attached, waited for, ended, removed."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from corten.contracts.runtime import Exit
-from corten.errors import CortenError, NotFound
+from corten.errors import CortenError, NotFound, Unavailable
 
 from . import fifos, terminal
 from .attachment import Attachment, Streams
 from .client import Client
 from .fifos import Fifos
+
+RESTART_SECONDS = 30.0
+"""How long a daemon may be away while one of its processes is waited for."""
+RESTART_PAUSE = 0.2
 
 
 class Process:
@@ -50,8 +55,12 @@ class Process:
             self._attachment.copy_input(self._input_ended)
 
     async def wait(self) -> Exit | None:
-        """Until the process has ended and its output is delivered; None if the person detached first."""
-        ended = asyncio.ensure_future(self._client.tasks.wait(self.id, self.exec_id))
+        """Until the process has ended and its output is delivered; None if the person detached first.
+
+        A daemon that is restarted meanwhile is waited for: the process runs on without it. Raises Unavailable if it
+        does not come back within `RESTART_SECONDS`.
+        """
+        ended = asyncio.ensure_future(self._ended())
         attachment = self._attachment
         if attachment is None:
             return await ended
@@ -66,6 +75,20 @@ class Process:
             left.cancel()
             if not ended.done():
                 ended.cancel()
+
+    async def _ended(self) -> Exit:
+        asked = answered = time.monotonic()
+        while True:
+            try:
+                return await self._client.tasks.wait(self.id, self.exec_id)
+            except Unavailable:
+                now = time.monotonic()
+                if now - asked > RESTART_PAUSE * 5:  # the call held for a while, so the daemon was there
+                    answered = now
+                if now - answered > RESTART_SECONDS:
+                    raise
+            await asyncio.sleep(RESTART_PAUSE)
+            asked = time.monotonic()
 
     async def kill(self, signal: int, *, all: bool = False) -> None:
         """Send a signal; NotFound if the process has ended."""

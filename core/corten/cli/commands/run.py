@@ -86,19 +86,18 @@ async def _run(client: Client, given: dict[str, Any]) -> int:
     options = _options(given)
     with watched() as progress:
         container = await _create(client, options, create, progress)
+    foreground = Foreground(given["tty"], given["interactive"], given["detach_keys"])
     try:
         if given["detach"]:
             await start_detached(client, container, tty=given["tty"], interactive=given["interactive"])
             click.echo(container.id)
             return 0
-        foreground = Foreground(given["tty"], given["interactive"], given["detach_keys"])
         code = await foreground.run(client, container)
-        if foreground.detached:
-            return 0
     except BaseException:
-        await asyncio.shield(remove(client, container.id, force=True))
+        if not foreground.started:  # what runs is left alone when only the connection to it is lost
+            await asyncio.shield(remove(client, container.id, force=True))
         raise
-    if given["rm"]:
+    if given["rm"] and not foreground.detached:
         await asyncio.shield(remove(client, container.id, force=True))
     return code
 
