@@ -200,7 +200,9 @@ def _concerns(pid: int, folder: str, mine: str) -> bool:
         if folder in (proc / "cmdline").read_text(errors="replace") or os.readlink(proc / "cwd").startswith(folder):
             return True
         if os.readlink(proc / "ns/mnt") != mine:
-            return folder in (proc / "mountinfo").read_text(errors="replace")
+            # Only the root counts: a mount namespace just made has copies of the mounts of every other test too.
+            lines = (proc / "mountinfo").read_text(errors="replace").splitlines()
+            return any(folder in line for line in lines if line.split()[4] == "/")
         return any(os.readlink(proc / "fd" / fd).startswith(f"{folder}/") for fd in os.listdir(proc / "fd"))
     except OSError:
         return False
