@@ -21,8 +21,8 @@ from .service import SERVICES, TaskService
 
 FLUSH_MAX = 5.0
 """Seconds that a shim whose container is gone goes on trying to deliver events."""
-COLLECT_EVERY = 300.0
-"""Seconds between garbage collections: few cycles are made, and a collection at any time would cost memory."""
+TEND_EVERY = 60.0
+"""Seconds between garbage collections (few cycles are made) and looks at whether anybody can still reach the shim."""
 
 
 def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> None:
@@ -32,6 +32,7 @@ def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> N
     process.become_subreaper()
     _yield_to_oom_killer()
     listener = listen(settings["socket"])
+    os.chdir(os.path.dirname(settings["socket"]))  # tells whoever looks at the process whose it is
     loop, reaper = Loop(), Reaper()
     publisher = Publisher(loop, settings["ttrpc_address"])
 
@@ -41,19 +42,23 @@ def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> N
     service = TaskService(loop, reaper, Announcer(settings["namespace"], publisher.publish), settings, shutdown)
     Server(loop, listener, SERVICES, service.methods)
     loop.on_child(reaper.collect)
-    loop.after(COLLECT_EVERY, lambda: _collect(loop))
+    loop.after(TEND_EVERY, lambda: _tend(loop, service, settings["socket"]))
     ready(str(os.getpid()).encode())
     loop.run()
-    os.unlink(settings["socket"])
+    if os.path.exists(settings["socket"]):
+        os.unlink(settings["socket"])
 
 
 def nothing() -> None:
     """For whoever rehearses a shim and must not end."""
 
 
-def _collect(loop: Loop) -> None:
+def _tend(loop: Loop, service: TaskService, path: str) -> None:
+    """A shim whose socket was removed is of no use to anybody once nothing runs in it."""
     gc.collect()
-    loop.after(COLLECT_EVERY, lambda: _collect(loop))
+    if not service.busy and not os.path.exists(path):
+        loop.stop()
+    loop.after(TEND_EVERY, lambda: _tend(loop, service, path))
 
 
 def _yield_to_oom_killer() -> None:

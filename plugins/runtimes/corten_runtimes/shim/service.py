@@ -65,6 +65,12 @@ class TaskService:
             "Shutdown": (task.ShutdownRequest, self.shutdown),
         }
 
+    @property
+    def busy(self) -> bool:
+        """Whether a process runs, or a container is being made."""
+        running = (c for c in self._containers.values() if c.init.outcome is None)
+        return bool(self._creating) or any(running)
+
     def create(self, request: task.CreateTaskRequest) -> Steps[task.CreateTaskResponse]:
         if request.id in self._containers or request.id in self._creating:
             raise AlreadyExists(f"task {request.id!r}: already exists")
