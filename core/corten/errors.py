@@ -156,11 +156,12 @@ def mapped(action: str, errors: Mapping[type[BaseException], type[CortenError]] 
 
     `action` says what was tried on which object; the foreign error's own text follows it.
     """
+    foreign: tuple[type[BaseException], ...] = (OSError, *errors)
     try:
         yield
     except CortenError:
         raise
-    except (OSError, *errors) as error:
+    except foreign as error:
         cls = next((target for kind, target in errors.items() if isinstance(error, kind)), Unknown)
         if isinstance(error, OSError) and error.errno in _FULL:
             cls = ResourceExhausted

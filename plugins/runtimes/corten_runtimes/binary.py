@@ -26,6 +26,9 @@ from corten.linux import mount
 from corten.pools import Pools
 from google.protobuf.message import DecodeError
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
+
 from . import bundle as bundles
 from . import names
 

@@ -13,12 +13,15 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from corten.errors import AlreadyExists, InvalidArgument, mapped
 from corten.linux import mount
+
+assert sys.platform != "win32"
 
 
 class Bundles:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,9 @@ from corten.contracts.workers import Workers
 from corten.errors import NotFound, Unknown, mapped
 from corten.linux import mount
 from corten.pools import Pools
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import bundle as bundles
 from . import names

@@ -1,5 +1,6 @@
 """The runtime plugins: the own shim, any shim v2 binary, and the runtime that has the tasks."""
 
+import sys
 from dataclasses import dataclass
 
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
@@ -45,43 +46,42 @@ def plugins() -> tuple[Registration, ...]:
     )
 
 
-def _linux_only() -> None:
-    import sys
-
-    if sys.platform != "linux":
-        raise SkipPlugin("shims for runc need Linux")
-
-
 def _runc(context: PluginContext) -> object:
-    _linux_only()
-    from .own import OwnShim
+    if sys.platform == "linux":
+        from .own import OwnShim
 
-    config = context.config_as(RuncConfig)
-    return OwnShim(
-        context.workers,
-        context.pools,
-        context.state.parent,
-        context.ttrpc_address,
-        config.runc,
-        config.runc_root,
-        config.shim != "binary",
-    )
+        config = context.config_as(RuncConfig)
+        return OwnShim(
+            context.workers,
+            context.pools,
+            context.state.parent,
+            context.ttrpc_address,
+            config.runc,
+            config.runc_root,
+            config.shim != "binary",
+        )
+    raise SkipPlugin(_NOT_HERE)
 
 
 def _binary(context: PluginContext) -> object:
-    _linux_only()
-    from .binary import BinaryShim
+    if sys.platform == "linux":
+        from .binary import BinaryShim
 
-    return BinaryShim(context.pools, context.grpc_address, context.ttrpc_address)
+        return BinaryShim(context.pools, context.grpc_address, context.ttrpc_address)
+    raise SkipPlugin(_NOT_HERE)
 
 
 def _task(context: PluginContext) -> object:
-    _linux_only()
-    from .bundle import Bundles
-    from .runtime import TaskRuntime
+    if sys.platform == "linux":
+        from .bundle import Bundles
+        from .runtime import TaskRuntime
 
-    shims = context.each(SHIM)
-    ordered = {id: shims[id] for id in sorted(shims, key=lambda id: id == "binary")}  # it takes what others leave
-    return TaskRuntime(
-        Bundles(context.state, context.root), ordered, context.one(EVENT), context.pools, context.supervisor
-    )
+        shims = context.each(SHIM)
+        ordered = {id: shims[id] for id in sorted(shims, key=lambda id: id == "binary")}  # it takes what others leave
+        return TaskRuntime(
+            Bundles(context.state, context.root), ordered, context.one(EVENT), context.pools, context.supervisor
+        )
+    raise SkipPlugin(_NOT_HERE)
+
+
+_NOT_HERE = "shims for runc need Linux"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 
 from corten import identifiers
@@ -12,6 +13,9 @@ from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint, ShimProv
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound
 from corten.pools import Pools
 from corten.supervisor import Supervisor
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import bundle as bundles
 from . import names

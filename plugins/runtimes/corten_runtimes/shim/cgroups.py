@@ -1,6 +1,7 @@
 """Where a container's cgroups are, who is in them, and their statistics in containerd's messages."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +9,9 @@ from typing import Any
 
 from corten.errors import FailedPrecondition
 from corten.linux import mountinfo
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import cgroups_v1, cgroups_v2
 

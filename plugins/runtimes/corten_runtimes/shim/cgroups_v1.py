@@ -1,10 +1,14 @@
 """Statistics of cgroup v1 (kernel: Documentation/admin-guide/cgroup-v1) as `io.containerd.cgroups.v1.Metrics`."""
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from corten.api.cgroups.v1.metrics_pb2 import Metrics
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import cgroups_files as files
 

@@ -1,9 +1,13 @@
 """Statistics of cgroup v2 (kernel: Documentation/admin-guide/cgroup-v2.rst) as `io.containerd.cgroups.v2.Metrics`."""
 
 import os
+import sys
 from typing import Any
 
 from corten.api.cgroups.v2.metrics_pb2 import Metrics
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import cgroups_files as files
 from .cgroups_v1 import add_rdma

@@ -4,9 +4,12 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 import termios
 
 from corten.errors import Internal
+
+assert sys.platform != "win32"
 
 _SIZE = struct.Struct("HHHH")
 

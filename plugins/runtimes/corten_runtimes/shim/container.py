@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corten.contracts.mounts import Mount
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented, mapped
 from corten.linux import mount
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import cgroups, direct, spawn
 from .events import Announcer

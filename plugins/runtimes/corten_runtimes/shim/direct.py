@@ -7,8 +7,12 @@ containers (no hooks or RDT groups to undo, no systemd to ask); whatever is unex
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import HANGUP, IN, Later, Loop, Steps
 from .reaper import Ended

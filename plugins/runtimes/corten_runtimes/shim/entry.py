@@ -8,9 +8,13 @@ of a version whose containers may be started without it. The answer is the pid, 
 import gc
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 
 from corten.zygote import process
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .events import Announcer
 from .loop import Loop

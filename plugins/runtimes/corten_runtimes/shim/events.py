@@ -1,11 +1,15 @@
 """The events of a container, built and handed to the publisher in the order in which they must be seen."""
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from corten.api.events import task_pb2 as events
 from corten.api.types import event_pb2
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .process import Process
 from .reaper import Ended

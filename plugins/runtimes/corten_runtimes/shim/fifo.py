@@ -3,9 +3,12 @@
 import fcntl
 import os
 import stat
+import sys
 from dataclasses import dataclass, field
 
 from corten.errors import InvalidArgument, mapped
+
+assert sys.platform != "win32"
 
 _CLOEXEC = os.O_CLOEXEC
 _PIPE_SIZE = 1 << 20

@@ -4,10 +4,13 @@ import heapq
 import os
 import select
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar, cast
+
+assert sys.platform != "win32"
 
 T = TypeVar("T")
 IN, OUT, HANGUP = 1, 4, 16  # select.EPOLLIN, EPOLLOUT, EPOLLHUP

@@ -5,7 +5,11 @@ counter in it changes (cgroup-v2.rst), and its `oom_kill` tells whether that was
 """
 
 import os
+import sys
 from collections.abc import Callable
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import cgroups_files as files
 from .cgroups import Cgroups

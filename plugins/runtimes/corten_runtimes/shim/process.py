@@ -1,8 +1,12 @@
 """One process of a container, init or exec, and the states it goes through."""
 
+import sys
 from collections.abc import Mapping
 
 from corten.errors import CortenError, FailedPrecondition, NotFound
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import Later, Turn
 from .reaper import Ended

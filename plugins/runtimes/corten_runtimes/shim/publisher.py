@@ -1,6 +1,7 @@
 """Events from the shim to the daemon: in order, one at a time, kept while the daemon is away and sent again."""
 
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -8,6 +9,9 @@ from corten.api.services.ttrpc.events.v1 import events_pb2
 from corten.api.ttrpc import request_pb2
 from corten.api.types import event_pb2
 from corten.wire.ttrpc import frames
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import IN, OUT, Loop
 

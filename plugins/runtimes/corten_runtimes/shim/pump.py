@@ -2,8 +2,12 @@
 
 import fcntl
 import os
+import sys
 import termios
 from collections.abc import Callable
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import IN, OUT, Loop
 

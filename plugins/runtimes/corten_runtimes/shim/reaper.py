@@ -5,8 +5,12 @@ has ended before that file is read. While such a command is under way, statuses 
 """
 
 import os
+import sys
 import time
 from typing import NamedTuple
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import Later
 

@@ -2,12 +2,16 @@
 
 import os
 import socket
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from corten.api.ttrpc import request_pb2
 from corten.errors import InvalidArgument, Unimplemented, code_of
 from corten.wire.ttrpc import frames
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import IN, OUT, Loop
 

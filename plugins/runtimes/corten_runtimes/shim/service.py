@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from corten.api.types.task import task_pb2
 from corten.contracts.mounts import Mount
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from google.protobuf.empty_pb2 import Empty
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .container import Container, Making
 from .events import Announcer

@@ -3,10 +3,14 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, NotFound, Unavailable, Unknown
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from .loop import Later, Steps
 from .reaper import Ended, Reaper

@@ -7,7 +7,11 @@ pty, copied both ways.
 """
 
 import os
+import sys
 from typing import NamedTuple
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
 
 from . import fifo
 from .console import ConsoleSocket, resize

@@ -20,6 +20,9 @@ from corten.api.types import event_pb2
 from corten.wire.ttrpc import frames
 from google.protobuf.message import Message
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
+
 from . import entry
 from .events import Announcer
 from .loop import Loop

@@ -11,7 +11,7 @@ from corten.filters import Lookup
 from corten.plugin.model import PluginView, State
 from corten.plugin.record import describe
 from google.protobuf.any_pb2 import Any
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status
 
 EXTRA_TYPE = "corten.plugin.v1+json"
 """The type URL of `explanation`."""
