@@ -2,9 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-export PYTHONDONTWRITEBYTECODE :=
 RUN_DEBS := python3 python3-venv runc busybox-static
 TEST_DEBS := $(RUN_DEBS) containerd docker-registry skopeo umoci attr iproute2 openssl git
+
+# An editable install is not compiled by pip, and PYTHONDONTWRITEBYTECODE would have every start compile it again.
+COMPILE := $(PY) -m compileall -q core plugins
 
 .PHONY: help demo test check soak bench proto docs clean
 help: ## list the targets
@@ -12,22 +14,27 @@ help: ## list the targets
 
 demo: .venv/.run ## start cortend on a temporary root, run a container through it, leave nothing behind
 	@tools/debs.sh $(RUN_DEBS)
+	@$(COMPILE)
 	@$(PY) tools/demo.py
 
 check: .venv/.dev ## the fast part: format, lint, types for linux and win32, import contracts, pure tests
+	@$(COMPILE)
 	@tools/check.sh
 
 test: .venv/.dev ## everything: check, then the whole suite with real registries, runc, mounts (root)
 	@tools/debs.sh $(TEST_DEBS)
+	@$(COMPILE)
 	@tools/check.sh --no-tests
 	$(PY) -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 soak: .venv/.dev ## the whole suite at the counts of the issue
 	@tools/debs.sh $(TEST_DEBS)
+	@$(COMPILE)
 	CORTEN_SOAK=1 $(PY) -m pytest -q --timeout 3600 $(PYTEST_ARGS)
 
 bench: .venv/.dev ## Corten and Debian's containerd side by side; prints the table of docs/performance.md
 	@tools/debs.sh $(TEST_DEBS)
+	@$(COMPILE)
 	PYTHONPATH=tests $(PY) bench/compare.py $(BENCH_ARGS)
 
 proto: .venv/.dev ## make the _pb2 modules from the .proto files anew

@@ -75,11 +75,12 @@ class Side:
             if self.process is not None and proc.name == str(self.process.pid):
                 return "daemon"
             line = " ".join(words)
-            if str(self.folder) not in line and not self._child(proc):
+            if not line or (str(self.folder) not in f"{line} {os.readlink(proc / 'cwd')}" and not self._child(proc)):
                 return ""
+            name = (proc / "comm").read_text().strip()
         except OSError:
             return ""
-        if "shim" in line and words[0] != "ctr":
+        if "shim" in name:
             return "shims"
         return "daemon" if "zygote" in line else ""
 
