@@ -1,13 +1,15 @@
 """SIGKILL of cortend loses nothing: pulls resume, running containers are known again with output and exit code."""
 
 import asyncio
+import hashlib
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from corten.api.services.content.v1 import content_pb2
 from corten.api.services.snapshots.v1 import snapshots_pb2
 from corten.api.services.tasks.v1 import tasks_pb2
 from corten.api.types.mount_pb2 import Mount
@@ -18,6 +20,7 @@ from peers import Ctr, wait_until
 
 pytestmark = pytest.mark.integration
 
+CONTENT = content_pb2.DESCRIPTOR.services_by_name["Content"].methods_by_name
 TASKS = tasks_pb2.DESCRIPTOR.services_by_name["Tasks"].methods_by_name
 SNAPSHOTS = snapshots_pb2.DESCRIPTOR.services_by_name["Snapshots"].methods_by_name
 
@@ -92,6 +95,53 @@ def test_exit_while_the_daemon_is_away(daemon: Daemon, reference: str) -> None:
     daemon.start()
     wait_until(lambda: "STOPPED" in ctr("tasks", "ls"), "the task is shown as stopped")
     assert "exit code 31" in ctr.try_("tasks", "rm", "brief").stderr
+
+
+async def test_an_ingest_is_resumed_where_it_was(daemon: Daemon) -> None:
+    """What was written before SIGKILL is not sent again."""
+    data = random.randbytes(3 << 20)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    headers = {"containerd-namespace": "default"}
+    async with Channel(daemon.address) as channel:
+        stream = channel.bidi(CONTENT["Write"], half_written(data, digest), metadata=headers)
+        while (await anext(stream)).offset < 2 << 20:
+            pass
+        daemon.kill()
+    daemon.start()
+    async with Channel(daemon.address) as channel:
+        request = content_pb2.StatusRequest(ref="half")
+        status = (await channel.unary(CONTENT["Status"], request, metadata=headers)).status
+        assert (status.offset, status.total, status.expected) == (2 << 20, 3 << 20, digest)
+        rest = finished(data, status.offset, digest)
+        replies = [reply async for reply in channel.bidi(CONTENT["Write"], rest, metadata=headers)]
+    assert replies[-1].digest == digest
+    assert daemon.ctr("content", "ls", "-q").split() == [digest]
+
+
+async def half_written(data: bytes, digest: str) -> AsyncIterator[content_pb2.WriteContentRequest]:
+    """Two of three pieces, then nothing."""
+    for offset in (0, 1 << 20):
+        yield content_pb2.WriteContentRequest(
+            action=content_pb2.WriteAction.WRITE,
+            ref="half",
+            total=len(data),
+            expected=digest,
+            offset=offset,
+            data=data[offset : offset + (1 << 20)],
+        )
+    await asyncio.sleep(60)
+
+
+async def finished(data: bytes, offset: int, digest: str) -> AsyncIterator[content_pb2.WriteContentRequest]:
+    """The rest, committed."""
+    yield content_pb2.WriteContentRequest(
+        action=content_pb2.WriteAction.COMMIT,
+        ref="half",
+        total=len(data),
+        expected=digest,
+        offset=offset,
+        data=data[offset:],
+    )
 
 
 async def test_output_written_while_the_daemon_is_away_reaches_the_reader(
