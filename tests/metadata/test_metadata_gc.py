@@ -23,8 +23,13 @@ BLOBS = {name: digests.of(name.encode()) for name in ("a", "b", "c", "d")}
 
 
 def at(seconds: float) -> str:
-    """A time from now in RFC 3339."""
+    """A time in RFC 3339, so many seconds from now."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def built(seconds: int) -> str:
+    """For a label of a world: the time so many seconds from when the world is built; `dotted` resolves it."""
+    return f"@{seconds}"
 
 
 def blob(name: str, *where: Scope, **labels: str) -> Alter:
@@ -63,7 +68,11 @@ def ingest(ref: str, lease: str = "") -> Alter:
 
 
 def dotted(labels: dict[str, str]) -> dict[str, str]:
-    return {key.replace("__", "."): BLOBS.get(value, value) for key, value in labels.items()}
+    return {key.replace("__", "."): resolved(value) for key, value in labels.items()}
+
+
+def resolved(value: str) -> str:
+    return at(int(value[1:])) if value.startswith("@") else BLOBS.get(value, value)
 
 
 def named(labels: dict[str, str]) -> dict[str, str]:
@@ -101,7 +110,7 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
     ),
     "blob refers to a snapshot and an image": (
         [blob("a", _root="x", _ref__snapshot__memory="s", _ref__image="i"), snapshot("s"), blob("b"),
-         image("i", "b", _expire=at(-60)), snapshot("t")],
+         image("i", "b", _expire=built(-60)), snapshot("t")],
         {"a", "snapshot s", "image i", "b"},
     ),
     "snapshot keeps its parents": (
@@ -119,7 +128,7 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
         {"snapshot s", "snapshot t", "a"},
     ),
     "container does not keep its image": (
-        [blob("a"), image("i", "a", _expire=at(-1)),
+        [blob("a"), image("i", "a", _expire=built(-1)),
          lambda bench: bench.store.containers(NS).create(container("c", image="i"))],
         set(),
     ),
@@ -132,22 +141,22 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
     ),
     "back reference to nothing": ([blob("a", _bref__container="none"), blob("b", _bref__image="none")], set()),
     "expired image that something refers to back": (
-        [blob("a"), image("i", "a", _expire=at(-9), _bref__container="box"), runs("box")], {"image i", "a"},
+        [blob("a"), image("i", "a", _expire=built(-9), _bref__container="box"), runs("box")], {"image i", "a"},
     ),
     "image expiry": (
-        [blob("a"), blob("b"), blob("c"), image("past", "a", _expire=at(-5)), image("future", "b", _expire=at(99)),
+        [blob("a"), blob("b"), blob("c"), image("past", "a", _expire=built(-5)), image("future", "b", _expire=built(99)),
          image("unreadable", "c", _expire="tomorrow")],
         {"image future", "image unreadable", "b", "c"},
     ),
     "lease holds": (
         [blob("a"), blob("b", _ref__content="a"), snapshot("s"), snapshot("t", "s"), blob("c"), blob("d"),
-         image("i", "d", _expire=at(-1)),
+         image("i", "d", _expire=built(-1)),
          lease("l", ("content", "b"), ("snapshots/memory", "t"), ("images", "i"))],
         {"a", "b", "d", "snapshot s", "snapshot t", "image i", "lease l"},
     ),
     "flat lease holds what it names only": (
         [blob("a"), blob("b", _ref__content="a"), blob("c"), snapshot("s"),
-         snapshot("t", "s", _ref__content="c"), blob("d", _ref__content="c"), image("i", "d", _expire=at(-1)),
+         snapshot("t", "s", _ref__content="c"), blob("d", _ref__content="c"), image("i", "d", _expire=built(-1)),
          lease("l", ("content", "b"), ("snapshots/memory", "t"), ("images", "i"), _flat="x")],
         {"b", "d", "snapshot s", "snapshot t", "image i", "lease l"},
     ),
@@ -156,8 +165,8 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
         {"a", "b", "image i", "lease l"},
     ),
     "lease expiry": (
-        [blob("a"), blob("b"), blob("c"), lease("past", ("content", "a"), _expire=at(-3)),
-         lease("future", ("content", "b"), _expire=at(99)), lease("odd", ("content", "c"), _expire="soon")],
+        [blob("a"), blob("b"), blob("c"), lease("past", ("content", "a"), _expire=built(-3)),
+         lease("future", ("content", "b"), _expire=built(99)), lease("odd", ("content", "c"), _expire="soon")],
         {"b", "c", "lease future", "lease odd"},
     ),
     "lease of things that do not exist": (
@@ -170,22 +179,22 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
         {"ingest free", "ingest leased", "lease l"},
     ),
     "condition that holds": (
-        [snapshot("s", **{"_cond__value-usedat": at(-60)}), blob("a"),
+        [snapshot("s", **{"_cond__value-usedat": built(-60)}), blob("a"),
          image("i", "a", _cond__snapshot__memory="usedat<1h|s")],
         {"image i", "a", "snapshot s"},
     ),
     "condition that does not hold": (
-        [snapshot("s", **{"_cond__value-usedat": at(-7200)}), snapshot("t"), blob("a", _root="x", **{
+        [snapshot("s", **{"_cond__value-usedat": built(-7200)}), snapshot("t"), blob("a", _root="x", **{
             "_cond__snapshot__memory": "usedat<1h|s", "_cond__snapshot__memory/t": "usedat<1h|t"})],
         {"a"},
     ),
     "any of several conditions": (
-        [snapshot("s", **{"_cond__value-usedat": at(-7200)}), blob("a", _root="x", **{
+        [snapshot("s", **{"_cond__value-usedat": built(-7200)}), blob("a", _root="x", **{
             "_cond__snapshot__memory/x": "nonsense,usedat<1m,other=1,usedat>90m|s"})],
         {"a", "snapshot s"},
     ),
     "condition of something that goes itself": (
-        [snapshot("s", **{"_cond__value-usedat": at(-60)}), blob("a", _cond__snapshot__memory="usedat<1h|s")],
+        [snapshot("s", **{"_cond__value-usedat": built(-60)}), blob("a", _cond__snapshot__memory="usedat<1h|s")],
         set(),
     ),
     "cycle": ([blob("a", _ref__content="b"), blob("b", _ref__content="a")], set()),
