@@ -9,6 +9,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "kill during pull": (2, 10),
     "kill during run": (2, 10),
     "cancel steps": (1, 10),
+    "abandoned lives": (8, 100),
     "containers for memory": (10, 40),
     "life cycles": (5, 50),
     "group commit writers": (16, 64),
