@@ -11,10 +11,10 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
 from typing import Any
 
 from corten.api.runtime.task.v2 import shim_pb2
@@ -137,22 +137,23 @@ class BinaryShim:
     async def _communicate(
         self, binary: str, words: list[str], cwd: Path | None, environ: dict[str, str], deadline: float, stdin: bytes
     ) -> bytes:
-        with mapped(f"shim {binary}", {FileNotFoundError: NotFound}):
-            process = await asyncio.create_subprocess_exec(
-                binary, *words, cwd=cwd, env={**os.environ, **environ},
-                stdin=PIPE if stdin else DEVNULL, stdout=PIPE, stderr=PIPE,
-            )  # fmt: skip
+        def run() -> subprocess.CompletedProcess[bytes]:
+            # In a thread and not on the loop: uvloop leaves the child's end of a pipe open in the program, which a shim
+            # hands on to the server that it starts, and the end of its output never comes.
+            whole = {**os.environ, **environ}
+            return subprocess.run(
+                [binary, *words], cwd=cwd, env=whole, input=stdin, capture_output=True, timeout=deadline, check=False
+            )
+
         try:
-            async with asyncio.timeout(deadline):
-                output, errors = await process.communicate(stdin or None)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+            with mapped(f"shim {binary}", {FileNotFoundError: NotFound}):
+                done = await self._pools.run("runtime", run)
+        except subprocess.TimeoutExpired:
             raise DeadlineExceeded(f"shim {binary} {words[-1]}: not done in {deadline:.0f} s") from None
-        if process.returncode:
-            said = errors.decode(errors="replace").strip() or output.decode(errors="replace").strip()
-            raise Unknown(f"shim {binary} {words[-1]}: ended with status {process.returncode}: {said}")
-        return output
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+            raise Unknown(f"shim {binary} {words[-1]}: ended with status {done.returncode}: {said}")
+        return done.stdout
 
 
 def find(runtime: str) -> str:
