@@ -112,7 +112,7 @@ def sandboxes(namespace: str) -> Rows[Sandbox]:
 
 def snapshots(namespace: str, snapshotter: str) -> Rows[SnapshotRecord]:
     head = schema.snapshots(namespace, snapshotter)
-    return Rows(f"snapshot in {snapshotter}", head, records.encode_snapshot, records.decode_snapshot)
+    return Rows(f"{snapshotter} snapshot", head, records.encode_snapshot, records.decode_snapshot)
 
 
 def touch(txn: Writing, namespace: str) -> None:

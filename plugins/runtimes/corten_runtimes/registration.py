@@ -78,6 +78,7 @@ def _task(context: PluginContext) -> object:
 
         shims = context.each(SHIM)
         ordered = {id: shims[id] for id in sorted(shims, key=lambda id: id == "binary")}  # it takes what others leave
+        context.state.chmod(0o711)  # with mapped ids, the root of a container walks through it
         return TaskRuntime(
             Bundles(context.state, context.root), ordered, context.one(EVENT), context.pools, context.supervisor
         )

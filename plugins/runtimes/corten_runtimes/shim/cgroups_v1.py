@@ -96,6 +96,7 @@ def _memory(metrics: Metrics, path: str) -> None:
 
 def _blkio(metrics: Metrics, path: str) -> None:
     """The proportional policy's files where the scheduler has them, else those of the throttling policy."""
+    metrics.blkio.SetInParent()  # there even with nothing to count, as clients expect it
     proportional = files.text(path, "blkio.io_serviced_recursive").strip() not in ("", "Total 0")
     for field, name in (_BLKIO if proportional else _THROTTLE).items():
         entries: Any = getattr(metrics.blkio, field)
