@@ -144,8 +144,8 @@ WORLDS: dict[str, tuple[list[Alter], set[str]]] = {
         [blob("a"), image("i", "a", _expire=built(-9), _bref__container="box"), runs("box")], {"image i", "a"},
     ),
     "image expiry": (
-        [blob("a"), blob("b"), blob("c"), image("past", "a", _expire=built(-5)), image("future", "b", _expire=built(99)),
-         image("unreadable", "c", _expire="tomorrow")],
+        [blob("a"), blob("b"), blob("c"), image("past", "a", _expire=built(-5)),
+         image("future", "b", _expire=built(99)), image("unreadable", "c", _expire="tomorrow")],
         {"image future", "image unreadable", "b", "c"},
     ),
     "lease holds": (
