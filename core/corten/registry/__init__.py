@@ -20,6 +20,9 @@ lease meanwhile, so that gc takes nothing away, makes the image record afterward
 Unpacking is planned purely by `corten.oci_image.unpack` (`plan(layers, diff_ids)`), images are made by
 `corten.oci_image.build` and `corten.oci_image.busybox`.
 
+Where a registry's images are had, host directories say (`host_roots=`): `hosts_toml` and `host_folders` read them,
+`endpoints` makes the plan, `client` follows it through `connections`.
+
 Progress is told by calls `progress(Progress(digest, kind, offset, total, state))`, `corten.registry.progress`.
 Errors are those of `corten.errors`: NotFound, Unauthenticated and PermissionDenied as the registry answers,
 DataLoss for bytes that are not what their digest or length says, Unavailable for a registry that cannot be reached,

@@ -1,37 +1,34 @@
 """A client of registries that speak the OCI distribution specification, for reading.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md. Requests that fail for a passing reason are
-tried again; redirects are followed, without credentials when they lead to another host.
+tried again; where host directories name mirrors, these are asked first, one after the other.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-from yarl import URL
 
-from corten import __version__, digests
+from corten import digests
 from corten.contracts.descriptor import Descriptor
-from corten.errors import CortenError, DataLoss, FailedPrecondition, Unavailable, Unknown
+from corten.errors import CortenError, DataLoss, NotFound, Unavailable, Unknown
 from corten.oci_image import documents, media_types
 from corten.references import Reference
 
-from . import answers
-from .authority import Authority
+from . import answers, endpoints, host_folders
+from .authority import Ask
+from .connections import Connections, Request
 from .credentials import Lookup, anonymous
-from .hosts import base_url, proxy
+from .endpoints import Endpoint
+from .hosts_toml import PULL, RESOLVE
 from .retry import Retry
 
-CONNECT_TIMEOUT = 30.0
-STALL_TIMEOUT = 60.0
-"""Seconds without a byte after which a connection is given up."""
-MAX_REDIRECTS = 10
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class RegistryClient:
@@ -44,24 +41,24 @@ class RegistryClient:
         plain_http: bool | None = None,
         tls: ssl.SSLContext | None = None,
         retry: Retry | None = None,
+        host_roots: Sequence[str | Path] = (),
+        headers: Mapping[str, str] | None = None,
+        ask: Ask | None = None,
     ) -> None:
-        """`plain_http` None: http for this machine only; `tls` replaces the system's certificate authorities."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=STALL_TIMEOUT)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls or True, limit_per_host=16),
-            timeout=timeout,
-            auto_decompress=False,  # the digest is of what is sent
-            read_bufsize=answers.CHUNK,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"corten/{__version__}", "Accept-Encoding": "identity"},
-        )
-        self._authority = Authority(self._session, credentials)
+        """`plain_http` True: http where no scheme is configured; None: https, and either for this machine.
+
+        `tls` replaces the system's certificate authorities; `host_roots` are folders of host directories; `headers`
+        go to every registry; `ask` is who gives credentials in the place of `credentials`.
+        """
+        self._connections = Connections(credentials, ask, tls, headers or {})
         self._plain_http = plain_http
+        self._host_roots = tuple(host_roots)
+        self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
         self.retry = retry or Retry()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._connections.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,7 +74,7 @@ class RegistryClient:
         Raises NotFound, Unauthenticated, PermissionDenied, Unavailable, DataLoss for an answer with another digest.
         """
         try:
-            async with self._request("HEAD", reference, f"manifests/{reference.object}") as response:
+            async with self._request("HEAD", reference, f"manifests/{reference.object}", RESOLVE) as response:
                 found = answers.described(response, reference)
         except Unknown:  # a registry without HEAD
             found = None
@@ -109,7 +106,7 @@ class RegistryClient:
         another length, and the errors of `resolve`.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        async with self._request("GET", reference, f"blobs/{descriptor.digest}", headers) as response:
+        async with self._request("GET", reference, f"blobs/{descriptor.digest}", PULL, headers) as response:
             skip = answers.skipped(response, offset)
             answers.check_length(response, descriptor, offset - skip)
             async for chunk in answers.chunks(response, f"content {descriptor.digest}"):
@@ -117,67 +114,83 @@ class RegistryClient:
                 skip = max(0, skip - len(chunk))
 
     async def _resolve_by_get(self, reference: Reference) -> Descriptor:
-        async with self._request("GET", reference, f"manifests/{reference.object}") as response:
+        async with self._request("GET", reference, f"manifests/{reference.object}", RESOLVE) as response:
             data = await answers.read(response, documents.MAX_SIZE, f"image {reference}")
             algorithm = digests.parse(reference.digest)[0] if reference.digest else "sha256"
             return Descriptor(answers.media_type(response), digests.of(data, algorithm), len(data))
 
     @asynccontextmanager
     async def _request(
-        self, method: str, reference: Reference, path: str, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        reference: Reference,
+        path: str,
+        capability: str = PULL,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer of 2xx; anything else is raised, after the retries that make sense."""
-        what = f"image {reference}" if path.startswith("manifests/") else f"{path.replace('blobs/', 'content ')}"
+        """An answer of 2xx; anything else is raised, after the hosts and retries that make sense."""
         accept = {"Accept": media_types.ACCEPT} if path.startswith("manifests/") else {}
-        response = await self._answer(method, reference, path, {**accept, **(headers or {})}, what)
+        request = Request(method, reference, path, headers={**accept, **(headers or {})})
+        response = await self.answer(request, capability)
         try:
             yield response
         finally:
             response.close()
 
-    async def _answer(
-        self, method: str, reference: Reference, path: str, headers: Mapping[str, str], what: str
-    ) -> aiohttp.ClientResponse:
-        pauses = self.retry.pauses()
-        error: CortenError | None
-        while True:
-            asked = 0.0
+    async def answer(self, request: Request, capability: str) -> aiohttp.ClientResponse:
+        """The first answer of 2xx or 3xx of a host that is capable; the caller closes it.
+
+        Only the last host is asked again for passing errors. Raises the first error that is not NotFound.
+        """
+        capable = await self.endpoints(request.reference.host, capability)
+        errors: list[CortenError] = []
+        for endpoint in capable:
             try:
-                response = await self._once(method, reference, path, headers)
-                error = await answers.error_of(response, what) if response.status >= 300 else None
-                if error is None:
-                    return response
-                if response.status not in _PASSING:
-                    raise error
-                asked = answers.retry_after(response)
-            except (aiohttp.ClientError, TimeoutError, OSError) as broken:
-                why = broken or type(broken).__name__
-                error = Unavailable(f"{what}: cannot reach registry {reference.host}: {why}")
-            except Unavailable as broken:  # the token server
-                error = broken
-            pause = next(pauses, None)
-            if pause is None:
-                raise error
+                return await self.answer_of(endpoint, request, patient=endpoint is capable[-1])
+            except CortenError as error:
+                errors.append(error)
+        raise next((error for error in errors if not isinstance(error, NotFound)), errors[-1])
+
+    async def endpoints(self, host: str, capability: str) -> Sequence[Endpoint]:
+        """The hosts to ask, best first. Raises NotFound if none is left, InvalidArgument for malformed host files."""
+        if host not in self._endpoints:
+            entries = (
+                await asyncio.to_thread(host_folders.entries, self._host_roots, host) if self._host_roots else None
+            )
+            self._endpoints[host] = endpoints.plan(host, entries, self._plain_http)
+        capable = [endpoint for endpoint in self._endpoints[host] if capability in endpoint.capabilities]
+        if not capable:
+            raise NotFound(f"registry {host}: its host directory names no host with the capability {capability!r}")
+        return capable
+
+    async def answer_of(self, endpoint: Endpoint, request: Request, *, patient: bool = True) -> aiohttp.ClientResponse:
+        """The answer of one host; `patient`: passing errors are tried again. Raises any other status as an error."""
+        what = f"image {request.reference}"
+        if request.path.startswith("blobs/"):
+            what = f"content {request.path.removeprefix('blobs/')}"
+        pauses = self.retry.pauses() if patient else iter(())
+        while True:
+            outcome, asked = await self._attempt(endpoint, request, what)
+            if isinstance(outcome, aiohttp.ClientResponse):
+                return outcome
+            if (pause := next(pauses, None)) is None:
+                raise outcome
             await asyncio.sleep(max(pause, asked))
 
-    async def _once(
-        self, method: str, reference: Reference, path: str, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
-        """One request with its redirects and at most one new login."""
-        base = base_url(reference.host, self._plain_http)
-        scope = f"repository:{reference.path}:pull"
-        url = base.joinpath(*reference.path.split("/"), *path.split("/"))
-        for _ in range(MAX_REDIRECTS):
-            ours = url.origin() == base.origin()
-            sent = {**headers, **(self._authority.header(reference.host, scope) if ours else {})}
-            response = await self._session.request(method, url, headers=sent, allow_redirects=False, proxy=proxy(url))
-            if response.status in _REDIRECTS:
-                url = answers.redirected(url, response)
-            elif response.status != 401 or not ours or not await self._logged_in(reference, scope, base, response):
-                return response
-            response.release()
-        raise FailedPrecondition(f"registry {reference.host}: more than {MAX_REDIRECTS} redirects for {path}")
-
-    async def _logged_in(self, reference: Reference, scope: str, base: URL, response: aiohttp.ClientResponse) -> bool:
-        header = ", ".join(response.headers.getall("WWW-Authenticate", []))
-        return await self._authority.answer(reference.host, scope, base, header)
+    async def _attempt(
+        self, endpoint: Endpoint, request: Request, what: str
+    ) -> tuple[aiohttp.ClientResponse | CortenError, float]:
+        """The answer, or why there is none for the moment and how many seconds the registry asks to wait."""
+        try:
+            response = await self._connections.send(endpoint, request)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            why = error or type(error).__name__
+            return Unavailable(f"{what}: cannot reach registry {endpoint.base.authority}: {why}"), 0.0
+        except Unavailable as error:  # the token server
+            return error, 0.0
+        if response.status < 400:
+            return response, 0.0
+        refusal = await answers.error_of(response, what)
+        if response.status not in _PASSING:
+            raise refusal
+        return refusal, answers.retry_after(response)

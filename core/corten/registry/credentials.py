@@ -2,9 +2,10 @@
 
 import base64
 import binascii
+import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,10 +23,18 @@ class Credentials:
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    header: str = field(default="", repr=False)
+    """A ready value of the header Authorization, which wins over all else."""
 
 
-Lookup = Callable[[str], Credentials | None]
+Lookup = Callable[[str], Credentials | Awaitable[Credentials | None] | None]
 """The credentials for a registry host (`docker.io`, `localhost:5000`), or None to go unnamed."""
+
+
+async def looked_up(lookup: Lookup, host: str) -> Credentials | None:
+    """What `lookup` says, waited for if need be."""
+    found = lookup(host)
+    return await found if inspect.isawaitable(found) else found
 
 
 def anonymous(host: str) -> None:
@@ -35,7 +44,8 @@ def anonymous(host: str) -> None:
 def docker_credentials(path: Path | None = None) -> Lookup:
     """Those of `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json`; a missing file gives none.
 
-    Helper programs (`credsStore`) are not asked. Raises InvalidArgument for a malformed file.
+    The helper programs that it names (`credHelpers`, `credsStore`) are asked first, as docker does. Raises
+    InvalidArgument for a malformed file.
     """
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     file = path or folder / "config.json"
@@ -46,23 +56,41 @@ def docker_credentials(path: Path | None = None) -> Lookup:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return anonymous
         raise
-    auths = _auths(data, str(file))
-    return lambda host: _of_host(auths, host, str(file))
+    return _Config(data, str(file)).of_host
 
 
-def _auths(data: bytes, file: str) -> Mapping[str, object]:
-    try:
-        auths = json.loads(data or b"{}").get("auths") or {}
-    except (ValueError, AttributeError) as error:
-        raise InvalidArgument(f"{file}: it is not a docker config: {error}") from error
-    if not isinstance(auths, dict):
-        raise InvalidArgument(f"{file}: auths is not an object")
-    return auths
+class _Config:
+    """A docker config file."""
+
+    def __init__(self, data: bytes, file: str) -> None:
+        self._file = file
+        try:
+            document = json.loads(data or b"{}")
+            self._auths, self._helpers = document.get("auths") or {}, document.get("credHelpers") or {}
+            self._store = document.get("credsStore") or ""
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise InvalidArgument(f"{file}: it is not a docker config: {error}") from error
+        if not isinstance(self._auths, dict) or not isinstance(self._helpers, dict):
+            raise InvalidArgument(f"{file}: auths or credHelpers is not an object")
+
+    def of_host(self, host: str) -> Credentials | Awaitable[Credentials | None] | None:
+        """From the host's own helper, else from the store, else from the file."""
+        names = [str(self._helpers[key]) for key in _keys(host) if key in self._helpers] or [str(self._store)]
+        return self._asked(names[0], host) if names[0] else _of_host(self._auths, host, self._file)
+
+    async def _asked(self, helper: str, host: str) -> Credentials | None:
+        from .helper_programs import ask
+
+        found = await ask(helper, _HUB_KEYS[0] if host in _HUB else host)
+        return found or _of_host(self._auths, host, self._file)
+
+
+def _keys(host: str) -> tuple[str, ...]:
+    return _HUB_KEYS if host in _HUB else (host, f"https://{host}", f"http://{host}", f"https://{host}/v1/")
 
 
 def _of_host(auths: Mapping[str, object], host: str, file: str) -> Credentials | None:
-    keys = _HUB_KEYS if host in _HUB else (host, f"https://{host}", f"http://{host}", f"https://{host}/v1/")
-    entry = next((auths[key] for key in keys if key in auths), None)
+    entry = next((auths[key] for key in _keys(host) if key in auths), None)
     if not isinstance(entry, dict):
         return None
     if token := entry.get("identitytoken"):

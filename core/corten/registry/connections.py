@@ -1,0 +1,144 @@
+"""One request to one host: with its TLS and headers, its login, redirects, and http where https is not spoken."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+from yarl import URL
+
+from corten import __version__
+from corten.errors import FailedPrecondition
+from corten.references import Reference
+
+from . import answers
+from .authority import Ask, Authority
+from .credentials import Lookup
+from .endpoints import Endpoint
+from .hosts import proxy
+from .hosts_toml import Trust
+from .tls import context
+
+CONNECT_TIMEOUT = 30.0
+STALL_TIMEOUT = 60.0
+"""Seconds without a byte after which a connection is given up."""
+MAX_REDIRECTS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+Body = Callable[[], AsyncIterable[bytes] | bytes]
+"""Makes the body of a request, anew for each attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of a repository: `path` below it, or a `url` that the registry gave.
+
+    `actions` are those of the token's scope.
+    """
+
+    method: str
+    reference: Reference
+    path: str = ""
+    url: URL | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    actions: str = "pull"
+    scopes: tuple[str, ...] = ()
+    """Further scopes that a token must have: of the repository that a blob is mounted from."""
+
+    @property
+    def scope(self) -> str:
+        return " ".join((f"repository:{self.reference.path}:{self.actions}", *self.scopes))
+
+    def address(self, base: URL, query: Mapping[str, str]) -> URL:
+        """Where to send it."""
+        if self.url is not None:
+            return self.url
+        url = base.joinpath(*self.reference.path.split("/"), *self.path.split("/"))
+        return url.update_query({**query, **self.query})
+
+
+class Connections:
+    """Used on one event loop; `close` ends them all."""
+
+    def __init__(
+        self, credentials: Lookup, ask: Ask | None, tls: ssl.SSLContext | None, headers: Mapping[str, str]
+    ) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit_per_host=16),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=STALL_TIMEOUT),
+            auto_decompress=False,  # the digest is of what is sent
+            read_bufsize=answers.CHUNK,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"corten/{__version__}", "Accept-Encoding": "identity"},
+        )
+        self._authority = Authority(self._session, credentials, ask)
+        self._tls: ssl.SSLContext | bool = tls or True
+        self._headers = dict(headers)
+        self._contexts: dict[Trust, ssl.SSLContext] = {}
+        self._plain: dict[URL, Endpoint] = {}
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def send(self, endpoint: Endpoint, request: Request) -> aiohttp.ClientResponse:
+        """The answer, whatever its status, after redirects and at most one new login at each step.
+
+        Raises FailedPrecondition for too many redirects, Unauthenticated by the token server, and aiohttp's errors.
+        """
+        known = self._plain.get(endpoint.base, endpoint)
+        try:
+            return await self._sent(known, request)
+        except (aiohttp.ClientSSLError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not known.either_scheme or request.url is not None:
+                raise
+            self._plain[endpoint.base] = endpoint.plain()
+            return await self._sent(endpoint.plain(), request)
+
+    async def _sent(self, endpoint: Endpoint, request: Request) -> aiohttp.ClientResponse:
+        tls = await self._context(endpoint.trust)
+        url = request.address(endpoint.base, endpoint.query)
+        for _ in range(MAX_REDIRECTS):
+            ours = url.origin() == endpoint.base.origin()
+            response = await self._session.request(
+                request.method,
+                url,
+                headers={**request.headers, **(self._own_headers(endpoint, request.scope) if ours else {})},
+                data=request.body() if request.body else None,
+                allow_redirects=False,
+                proxy=proxy(url),
+                ssl=tls,
+                timeout=self._timeout(endpoint),
+            )
+            if response.status in _REDIRECTS:
+                url = answers.redirected(url, response)
+            elif response.status != 401 or not ours or not await self._logged_in(endpoint, request, response, tls):
+                return response
+            response.release()
+        raise FailedPrecondition(
+            f"registry {endpoint.registry}: more than {MAX_REDIRECTS} redirects for {request.path or url.path}"
+        )
+
+    def _own_headers(self, endpoint: Endpoint, scope: str) -> dict[str, str]:
+        """Those for the host alone, which a redirect to another one must not carry along."""
+        configured = {name: ", ".join(values) for name, values in endpoint.headers.items()}
+        return {**self._headers, **configured, **self._authority.header(endpoint, scope)}
+
+    async def _logged_in(
+        self, endpoint: Endpoint, request: Request, response: aiohttp.ClientResponse, tls: ssl.SSLContext | bool
+    ) -> bool:
+        challenges = response.headers.getall("WWW-Authenticate", [])
+        return await self._authority.answer(endpoint, str(request.reference), request.scope, challenges, tls)
+
+    async def _context(self, trust: Trust) -> ssl.SSLContext | bool:
+        if trust == Trust():
+            return self._tls
+        if trust not in self._contexts:
+            self._contexts[trust] = await asyncio.to_thread(context, trust)
+        return self._contexts[trust]
+
+    def _timeout(self, endpoint: Endpoint) -> aiohttp.ClientTimeout:
+        connect = CONNECT_TIMEOUT if endpoint.dial_timeout is None else endpoint.dial_timeout
+        return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=STALL_TIMEOUT)

@@ -1,0 +1,33 @@
+"""TLS contexts as host directories describe them."""
+
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from corten.errors import InvalidArgument, mapped
+
+from .hosts_toml import Trust
+
+
+def context(trust: Trust) -> ssl.SSLContext:
+    """The system's authorities and those of `trust`, with its client certificates. Reads files.
+
+    Raises InvalidArgument for a file that is no certificate, NotFound and PermissionDenied for one not to be read.
+    """
+    made = ssl.create_default_context()
+    for file in trust.ca:
+        _load(f"certificate authority {file}", partial(made.load_verify_locations, cafile=file))
+    for certificate, key in trust.client:
+        _load(f"client certificate {certificate}", partial(made.load_cert_chain, certificate, key or None))
+    if trust.skip_verify:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def _load(what: str, load: Callable[[], None]) -> None:
+    with mapped(f"{what}: cannot read"):
+        try:
+            load()
+        except ssl.SSLError as error:
+            raise InvalidArgument(f"{what}: it is not a PEM file with what is needed: {error}") from error
