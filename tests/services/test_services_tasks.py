@@ -339,4 +339,4 @@ async def test_a_create_left_at_any_step_is_whole_or_not_there(make_context: Mak
         made = ("default", "c") in attempt.state.tasks
         assert made == (outcome.error is None)
 
-    assert await abandon_at_every_step(fresh, check) >= 2
+    assert await abandon_at_every_step(fresh, check) >= 1

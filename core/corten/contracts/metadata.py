@@ -2,8 +2,9 @@
 
 Reads never block on writers. Writes return when they are durable. Every write that succeeds publishes its event.
 `content(scope)` and `snapshotter(scope, name)` are the namespace's views of the plugins behind them: the same
-contracts, with isolation, labels and leases added. All methods block (a write waits for the group commit): call them
-in a pool.
+contracts, with isolation, labels and leases added. Methods block (a write waits for the group commit): call them in a
+pool. Only the look-ups of one record by its name, `get` of namespaces, containers and images and `info` of
+`content(scope)`, are so short that they are called on the event loop: an implementation does no more there than look.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -23,7 +23,7 @@ class ContainersService:
     @cancellable
     async def get(self, request: pb.GetContainerRequest, call: CallContext) -> pb.GetContainerResponse:
         store, id = self._store(call), named(request.id, "container id")
-        return pb.GetContainerResponse(container=container_message(await self._pools.run("metadata", store.get, id)))
+        return pb.GetContainerResponse(container=container_message(store.get(id)))
 
     @cancellable
     async def list(self, request: pb.ListContainersRequest, call: CallContext) -> pb.ListContainersResponse:

@@ -29,7 +29,7 @@ class ImagesService:
     @cancellable
     async def get(self, request: pb.GetImageRequest, call: CallContext) -> pb.GetImageResponse:
         store, name = self._store(call), named(request.name, "name of the image")
-        return pb.GetImageResponse(image=image_message(await self._pools.run("metadata", store.get, name)))
+        return pb.GetImageResponse(image=image_message(store.get(name)))
 
     @cancellable
     async def list(self, request: pb.ListImagesRequest, call: CallContext) -> pb.ListImagesResponse:

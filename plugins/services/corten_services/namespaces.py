@@ -23,8 +23,7 @@ class NamespacesService:
     @cancellable
     async def get(self, request: pb.GetNamespaceRequest, call: CallContext) -> pb.GetNamespaceResponse:
         name = named(request.name, "name of the namespace")
-        found = await self._pools.run("metadata", self._namespaces.get, name)
-        return pb.GetNamespaceResponse(namespace=_message(found))
+        return pb.GetNamespaceResponse(namespace=_message(self._namespaces.get(name)))
 
     @cancellable
     async def list(self, request: pb.ListNamespacesRequest, call: CallContext) -> pb.ListNamespacesResponse:

@@ -31,9 +31,9 @@ class Ingredients:
         self._hooks = hooks
         self._pools = pools
 
-    async def container(self, scope: Scope, id: str) -> Container:
+    def container(self, scope: Scope, id: str) -> Container:
         """Raises NotFound."""
-        return await self._pools.run("metadata", self._metadata.containers(scope).get, id)
+        return self._metadata.containers(scope).get(id)
 
     async def spec(self, namespace: str, container: Container) -> bytes:
         """The OCI spec as hooks leave it; parsed only when there are any. Raises InvalidArgument."""

@@ -46,7 +46,7 @@ class TasksService:
 
     async def create(self, request: pb.CreateTaskRequest, call: CallContext) -> pb.CreateTaskResponse:
         scope, id = call.scope(), _container_id(request.container_id)
-        container = await self._ingredients.container(scope, id)
+        container = self._ingredients.container(scope, id)
         spec = await self._ingredients.spec(scope.namespace, container)
         rootfs = await self._ingredients.rootfs(scope, container, request)
         call.checkpoint()
@@ -182,7 +182,7 @@ class TasksService:
     async def _checkpoint_to_content(
         self, scope: Scope, task: Task, options: AnyValue | None
     ) -> pb.CheckpointTaskResponse:
-        container = await self._ingredients.container(scope, task.id)
+        container = self._ingredients.container(scope, task.id)
         if container.spec is None:
             raise FailedPrecondition(f'container "{container.id}": cannot checkpoint its task: it has no OCI spec')
         content = self._metadata.content(scope)
