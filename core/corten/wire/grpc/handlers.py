@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from corten.errors import ResourceExhausted, Unavailable, Unknown
+from corten.errors import CortenError, ResourceExhausted, Unavailable, Unknown
 from corten.tracing import server_span
 
 from ..catalogue import Catalogue
@@ -35,6 +35,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, catalogue: Catalogue, running: Running, limits: Limits, admission: Admission = anyone) -> None:
         self._catalogue = catalogue
+        self._stopping = False
         self.underway = Underway()
         self._found = {
             f"/{method.path}": _Served(method, running, limits, admission, self.underway).handler()
@@ -43,15 +44,22 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, handler_call_details: Any) -> Any:
         """grpc's door: `method` is `/package.Service/Method`."""
-        found = self._found.get(handler_call_details.method)
-        return found or self._refused(handler_call_details.method.removeprefix("/"))
+        path = handler_call_details.method.removeprefix("/")
+        if self._stopping:
+            return _refused(path, Unavailable(f"{path}: the daemon stops"))
+        return self._found.get(handler_call_details.method) or _refused(path, self._catalogue.refusal(path))
 
-    def _refused(self, path: str) -> Any:
-        async def refuse(requests: Any, context: Any) -> None:
-            await fail(self._catalogue.refusal(path), GrpcCall(path, context))
+    def refuse(self) -> None:
+        """From now on every new call is answered with Unavailable."""
+        self._stopping = True
 
-        # Takes every kind of call: it answers before it has read anything.
-        return grpc.stream_stream_rpc_method_handler(refuse)
+
+def _refused(path: str, error: CortenError) -> Any:
+    async def refuse(requests: Any, context: Any) -> None:
+        await fail(error, GrpcCall(path, context))
+
+    # Takes every kind of call: it answers before it has read anything.
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 class _Served:

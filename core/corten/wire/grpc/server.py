@@ -1,6 +1,5 @@
 """A gRPC server for a catalogue of services on one listener: starts, answers, and stops without a call cut in two."""
 
-import asyncio
 import logging
 from typing import Any
 
@@ -57,14 +56,12 @@ class GrpcServer:
         if server is None:
             return
         self.listener.close()
-        stopped = asyncio.ensure_future(server.stop(self._limits.stop_grace))
-        await asyncio.sleep(0)
+        self._handlers.refuse()
         self._handlers.underway.interrupt()
         await self._handlers.underway.ended(self._limits.stop_grace)
-        await asyncio.wait([stopped], timeout=_LAST_ANSWERS)
-        # A client that does not read keeps its call open in grpc although the handler has ended.
-        await server.stop(None)
-        await stopped
+        # Not earlier: whoever writes to a connection that grpc closes loses the answers that it has not read yet.
+        # The limit is for clients that do not read: they keep their call open in grpc although its handler has ended.
+        await server.stop(_LAST_ANSWERS)
         self.listener.release()
 
 
