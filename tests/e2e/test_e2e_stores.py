@@ -56,15 +56,31 @@ def test_diff_shows_what_a_container_changed(ctr: Ctr, pulled: str) -> None:
     assert "data/changed" not in members
 
 
+HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+
+def held(ctr: Ctr) -> None:
+    """Let a snapshot refer to what will be ingested: nothing else does, and a collection may begin at any time."""
+    ctr("snapshots", "prepare", "holder")
+    ctr("snapshots", "label", "holder", f"containerd.io/gc.ref.content.hello={HELLO}")
+
+
+def lease(ctr: Ctr) -> str:
+    """A lease; removing it with --sync is ctr's way to ask for a collection."""
+    ctr("leases", "create", "--id", "collect")
+    return "collect"
+
+
 def test_content_get_ingest_and_remove(ctr: Ctr) -> None:
+    held(ctr)
     ctr("content", "ingest", "mine", input="hello")
-    digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    assert ctr("content", "ls", "-q").split() == [digest]
-    assert ctr("content", "get", digest) == "hello"
-    ctr("content", "label", digest, "k=v")
+    ctr("leases", "rm", "--sync", lease(ctr))
+    assert ctr("content", "ls", "-q").split() == [HELLO]
+    assert ctr("content", "get", HELLO) == "hello"
+    ctr("content", "label", HELLO, "k=v")
     assert "k=v" in ctr("content", "ls")
-    ctr("content", "rm", digest)
-    assert "not found" in ctr.try_("content", "get", digest).stderr
+    ctr("content", "rm", HELLO)
+    assert "not found" in ctr.try_("content", "get", HELLO).stderr
 
 
 def test_content_of_wrong_digest_is_refused(ctr: Ctr) -> None:
@@ -96,6 +112,7 @@ def test_namespaces_with_labels(ctr: Ctr) -> None:
 
 
 def test_a_namespace_in_use_is_not_removed(ctr: Ctr) -> None:
+    held(ctr)
     ctr("content", "ingest", "mine", input="hello")
     refused = ctr.try_("namespaces", "rm", ctr.namespace)
     assert refused.returncode != 0
