@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from corten.contracts.runtime import Runtime, ShimProvider
     from corten.contracts.sandboxes import SandboxStore
     from corten.contracts.snapshots import Snapshotter
+    from corten.contracts.streaming import StreamManager
     from corten.contracts.warnings import Warnings
     from corten.wire.service import ServiceProvider
 
@@ -51,5 +52,5 @@ SERVICE: PluginType[object] = PluginType("io.containerd.service.v1")
 WARNING: PluginType[Warnings] = PluginType("io.containerd.warning.v1")
 INTERNAL: PluginType[object] = PluginType("io.containerd.internal.v1")
 TRANSFER: PluginType[object] = PluginType("io.containerd.transfer.v1")
-STREAMING: PluginType[object] = PluginType("io.containerd.streaming.v1")
+STREAMING: PluginType[StreamManager] = PluginType("io.containerd.streaming.v1")
 HOOKS: PluginType[object] = PluginType("io.corten.hooks.v1")

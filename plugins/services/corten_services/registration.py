@@ -13,6 +13,7 @@ from corten.plugin.types import (
     RUNTIME,
     SANDBOX_STORE,
     SERVICE,
+    STREAMING,
     TTRPC,
     WARNING,
 )
@@ -68,6 +69,7 @@ def _services() -> tuple[Registration, ...]:
         _grpc("tasks", "tasks.v1.Tasks", starting.tasks, _META, one(RUNTIME, "task"), each(SERVICE)),
         _grpc("events", "events.v1.Events", starting.events, one(EVENT)),
         _grpc("sandboxes", "sandbox.v1.Store", starting.sandboxes, one(SANDBOX_STORE)),
+        _grpc("streaming", "streaming.v1.Streaming", starting.streaming, one(STREAMING, "manager")),
         Registration(
             type=TTRPC,
             id="events",

@@ -5,7 +5,7 @@ from typing import cast
 from corten.contracts.diff import Differ
 from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext
-from corten.plugin.types import DIFFER, EVENT, GC, LEASE, METADATA, RUNTIME, SANDBOX_STORE, SERVICE, WARNING
+from corten.plugin.types import DIFFER, EVENT, GC, LEASE, METADATA, RUNTIME, SANDBOX_STORE, SERVICE, STREAMING, WARNING
 
 from .config import DiffConfig, ExchangeConfig
 
@@ -160,3 +160,12 @@ def sandboxes(context: PluginContext) -> object:
     from .sandboxes import SandboxesService
 
     return provider(DESCRIPTOR, "Store", SandboxesService(context.one(SANDBOX_STORE), context.pools))
+
+
+def streaming(context: PluginContext) -> object:
+    from corten.api.services.streaming.v1.streaming_pb2 import DESCRIPTOR
+
+    from .provider import provider
+    from .streaming import StreamingService
+
+    return provider(DESCRIPTOR, "Streaming", StreamingService(context.one(STREAMING)))
