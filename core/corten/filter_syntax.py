@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from corten.errors import InvalidArgument
 
+MAX_LENGTH = 65536
+"""Characters of one filter; a name of the largest size (32 KiB) fits, quoted."""
+
 Selector = tuple[tuple[str, ...], str, str]
 """Field path, operator (empty: the field must be there) and value."""
 

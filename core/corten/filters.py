@@ -22,14 +22,12 @@ from functools import partial
 import re2
 
 from corten.errors import InvalidArgument
-from corten.filter_syntax import parse
+from corten.filter_syntax import MAX_LENGTH, parse
 
 Lookup = Callable[[Sequence[str]], str | None]
 """The value of a field by its path, or None when the object does not have it."""
 Filter = Callable[[Lookup], bool]
 
-MAX_LENGTH = 65536
-"""Characters of one filter; a name of the largest size (32 KiB) fits, quoted."""
 MAX_FILTERS = 1024
 """Filters in one call."""
 MAX_REGEX_MEMORY = 4 << 20

@@ -104,6 +104,7 @@ class Bench:
 
     folder: Path
     shared: bool = True
+    max_leases: int = 0
     content: MemoryContent = field(default_factory=MemoryContent)
     snapshotter: MemorySnapshotter = field(default_factory=MemorySnapshotter)
     exchange: RecordingExchange = field(default_factory=RecordingExchange)
@@ -151,7 +152,10 @@ class Bench:
     def _opened(self) -> LmdbMetadata:
         content: ContentStore = self.content
         backend: Snapshotter = self.snapshotter
-        return LmdbMetadata(self.folder, content, {"memory": backend}, self.exchange, shared=self.shared)
+        snapshotters = {"memory": backend}
+        return LmdbMetadata(
+            self.folder, content, snapshotters, self.exchange, shared=self.shared, max_leases=self.max_leases
+        )
 
 
 def container(id: str, **fields: object) -> Container:

@@ -3,7 +3,7 @@
 import pytest
 from corten.contracts.objects import Namespace, Resource
 from corten.contracts.scope import Scope
-from corten.errors import FailedPrecondition, NotFound
+from corten.errors import FailedPrecondition, NotFound, ResourceExhausted
 from corten.testing.content import checks as content_checks
 from corten.testing.metadata import CHECKS, container, image
 from metadata.doubles import NS, Bench
@@ -30,6 +30,25 @@ def test_everything_is_there_after_a_restart(bench: Bench) -> None:
     assert bench.store.leases.resources("ns", "l") == [Resource(digest, "content")]
     assert bench.blobs().info(digest).labels == {"a": "1"}
     assert bench.snapshots().stat("base").name == "base"
+
+
+def test_leases_of_a_namespace_have_a_bound(bench: Bench) -> None:
+    leases = bench.store.leases
+    leases.create("ns", "before")
+    bench.max_leases = 3
+    bench.reopen()
+    leases = bench.store.leases
+    leases.create("ns", "a")
+    leases.create("ns", "b", {"containerd.io/gc.expire": "2001-01-01T00:00:00Z"})
+    with pytest.raises(ResourceExhausted, match="has 3 leases"):
+        leases.create("ns", "c")
+    leases.create("other", "c")
+    bench.store.collect()
+    leases.create("ns", "c")
+    leases.delete("ns", "a")
+    leases.create("ns", "d")
+    with pytest.raises(ResourceExhausted):
+        leases.create("ns", "e")
 
 
 def test_events_follow_each_change_that_succeeded(bench: Bench) -> None:

@@ -1,16 +1,19 @@
 """The pure parts of the wire: method names, status texts, headers, and what a catalogue refuses."""
 
 import logging
+from typing import Any
 
 import pytest
+from corten.api.services.containers.v1 import containers_pb2
 from corten.api.services.tasks.v1 import tasks_pb2
 from corten.contracts.scope import Scope
 from corten.errors import BY_CODE, FailedPrecondition, Internal, InvalidArgument, NotFound
 from corten.plugin.model import State
 from corten.wire.catalogue import Catalogue
 from corten.wire.channel import sendable
-from corten.wire.methods import snake_case
+from corten.wire.methods import methods_of, snake_case
 from corten.wire.scope import headers, scope_of
+from corten.wire.service import Service
 from corten.wire.status import MAX_TEXT, Status, shortened, status_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +97,27 @@ def test_refusal_names_the_plugin_once() -> None:
     error = FailedPrecondition(f"plugin {uri}: the drive is open")
     refusal = Catalogue({}, view("tape", State.ERROR, "tape.v1.Tape", error=error)).refusal("tape.v1.Tape/Read")
     assert refusal.message == f"service tape.v1.Tape: plugin {uri} is in state error: the drive is open"
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "path", "request_"),
+    [
+        (containers_pb2.DESCRIPTOR, "Containers/List", containers_pb2.ListContainersRequest),
+        (tasks_pb2.DESCRIPTOR, "Tasks/List", tasks_pb2.ListTasksRequest),
+    ],
+)
+def test_filters_have_a_bound(descriptor: Any, path: str, request_: Any) -> None:
+    class Lists:
+        async def list(self, request: Any, call: Any) -> None:
+            """Never runs."""
+
+    service = Service(descriptor.services_by_name[path.partition("/")[0]], Lists())
+    method = next(each for name, each in methods_of(service).items() if name.endswith(path))
+
+    def of(*filters: str) -> bytes:
+        many = {"filters": filters} if "filters" in request_.DESCRIPTOR.fields_by_name else {"filter": filters[-1]}
+        return bytes(request_(**many).SerializeToString())
+
+    assert method.parse(of("id==a", "id==" + "b" * 6), 10).ByteSize() > 0
+    with pytest.raises(InvalidArgument, match="11 characters is longer than the 10 allowed"):
+        method.parse(of("id==a", "id==" + "b" * 7), 10)

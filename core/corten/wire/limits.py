@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corten.config.units import Duration, Size
+from corten.filter_syntax import MAX_LENGTH
 
 MESSAGE_SIZE = 16 << 20
 
@@ -20,6 +21,8 @@ class Limits:
     """Calls under way on one connection; further ones wait in the client."""
     max_concurrent_calls: int = 20_000
     """Calls under way on all connections together; further ones are answered with RESOURCE_EXHAUSTED."""
+    max_filter_length: int = MAX_LENGTH
+    """Characters of one filter in a list call or a subscription, 65,536 at most; a longer one is refused."""
     stream_stall: Duration = 300.0
     """How long a client may leave a reply of a stream unread; then the stream ends with RESOURCE_EXHAUSTED. 0: ever."""
     stop_grace: Duration = 5.0

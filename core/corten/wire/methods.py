@@ -1,15 +1,16 @@
 """The methods of a `Service`: which function of the implementation answers which RPC, and with which messages."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from corten.errors import InvalidArgument
+from corten.filter_syntax import MAX_LENGTH
 
 from .service import Service, is_cancellable
 
@@ -28,19 +29,31 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     cancellable: bool
+    filters: str = ""
+    """The field of the request that holds filters; empty for none."""
 
     @property
     def stops_at_once(self) -> bool:
         """Whether a call is cancelled where it waits when its client goes away (`corten.wire.running`)."""
         return self.cancellable or (self.server_streaming and not self.client_streaming)
 
-    def parse(self, data: bytes) -> Message:
-        """The request in `data`. Raises InvalidArgument when it is not one."""
+    def parse(self, data: bytes, max_filter_length: int = MAX_LENGTH) -> Message:
+        """The request in `data`. Raises InvalidArgument when it is not one, or when a filter in it is too long."""
         try:
-            return self.request.FromString(data)
+            request = self.request.FromString(data)
         except DecodeError as error:
             name = self.request.DESCRIPTOR.full_name
             raise InvalidArgument(f"{self.path}: {len(data)} bytes are no {name}: {error}") from error
+        if self.filters:
+            self._refuse_long(getattr(request, self.filters), max_filter_length)
+        return request
+
+    def _refuse_long(self, filters: str | Sequence[str], limit: int) -> None:
+        longest = max((len(each) for each in ([filters] if isinstance(filters, str) else filters)), default=0)
+        if longest > limit:
+            raise InvalidArgument(
+                f"{self.path}: a filter of {longest} characters is longer than the {limit} allowed (max_filter_length)"
+            )
 
 
 def snake_case(name: str) -> str:
@@ -52,6 +65,10 @@ def methods_of(service: Service) -> dict[str, Method]:
     """The RPCs that the implementation has a function for, by path."""
     found = (_method(service, rpc) for rpc in service.descriptor.methods)
     return {method.path: method for method in found if method}
+
+
+def _holds_filters(field: FieldDescriptor) -> bool:
+    return field.name in ("filters", "filter") and field.type == field.TYPE_STRING
 
 
 def _method(service: Service, rpc: MethodDescriptor) -> Method | None:
@@ -66,4 +83,5 @@ def _method(service: Service, rpc: MethodDescriptor) -> Method | None:
         client_streaming=rpc.client_streaming,
         server_streaming=rpc.server_streaming,
         cancellable=is_cancellable(run),
+        filters=next((field.name for field in rpc.input_type.fields if _holds_filters(field)), ""),
     )

@@ -20,6 +20,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from corten.errors import Cancelled, Unavailable, Unknown
+from corten.filter_syntax import MAX_LENGTH
 from corten.supervisor import Supervisor
 
 from .methods import Method
@@ -38,24 +39,25 @@ _TURNS = 10
 class Running:
     """Runs methods; `supervisor` owns what must not be cancelled."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, max_filter_length: int = MAX_LENGTH) -> None:
         self._supervisor = supervisor
+        self._max_filter_length = max_filter_length
 
     async def unary(self, method: Method, request: bytes, call: CallContext) -> Any:
         """Answer one request. Raises what the method raises."""
-        return await self._run(method, method.run(method.parse(request), call))
+        return await self._run(method, method.run(method.parse(request, self._max_filter_length), call))
 
     async def client_stream(self, method: Method, read: Read, call: CallContext) -> Any:
         """Answer many requests with one reply."""
-        return await self._run(method, method.run(requests(method, read, call), call))
+        return await self._run(method, method.run(requests(method, read, call, self._max_filter_length), call))
 
     async def server_stream(self, method: Method, request: bytes, call: CallContext, write: Write) -> None:
         """Answer one request with many replies."""
-        await contained(method, pump(method.run(method.parse(request), call), call, write))
+        await contained(method, pump(method.run(method.parse(request, self._max_filter_length), call), call, write))
 
     async def bidi(self, method: Method, read: Read, call: CallContext, write: Write) -> None:
         """Replies and requests in any order."""
-        work = pump(method.run(requests(method, read, call), call), call, write)
+        work = pump(method.run(requests(method, read, call, self._max_filter_length), call), call, write)
         await self._run(method, work)
 
     async def _run(self, method: Method, work: Coroutine[Any, Any, Any]) -> Any:
@@ -87,10 +89,12 @@ async def contained(method: Method, work: Awaitable[Any]) -> Any:
         raise Unknown(f"{method.path}: the service raised SystemExit: {error}") from error
 
 
-async def requests(method: Method, read: Read, call: CallContext) -> AsyncIterator[Message]:
+async def requests(
+    method: Method, read: Read, call: CallContext, max_filter_length: int = MAX_LENGTH
+) -> AsyncIterator[Message]:
     """The requests of a stream as messages. Raises Cancelled when the client went instead of finishing."""
     while (data := await read()) is not None:
-        yield method.parse(data)
+        yield method.parse(data, max_filter_length)
     for _ in range(_TURNS):
         await asyncio.sleep(0)
     call.checkpoint()

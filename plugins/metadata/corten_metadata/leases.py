@@ -8,7 +8,7 @@ from functools import partial
 from corten import filters as filter_rules
 from corten import labels as label_rules
 from corten.contracts.objects import Lease, Resource
-from corten.errors import AlreadyExists
+from corten.errors import AlreadyExists, ResourceExhausted
 
 from . import resources, rows, schema
 from .common import Common
@@ -18,11 +18,17 @@ from .transactions import Writing
 
 
 class Leases:
-    """Fulfils `LeaseStore`; `collect` runs a collection for a deletion that is to be waited for."""
+    """Fulfils `LeaseStore`; `collect` runs a collection for a deletion that is to be waited for.
 
-    def __init__(self, common: Common, collect: Callable[[], object]) -> None:
+    A namespace has at most `max_leases`; 0 for any number.
+    """
+
+    def __init__(self, common: Common, collect: Callable[[], object], max_leases: int = 0) -> None:
         self._common = common
         self._collect = collect
+        self._max = max_leases
+        # At least as many as a namespace has: counted when they seem to be too many, for they are a walk to count.
+        self._at_most: dict[str, int] = {}
 
     def create(self, namespace: str, id: str = "", labels: Mapping[str, str] | None = None) -> Lease:
         label_rules.validate(labels or {})
@@ -33,6 +39,7 @@ class Leases:
         def work(txn: Writing) -> None:
             if rows.leases(namespace).get(txn, id) is not None:
                 raise AlreadyExists(f"lease {rows.shown(id)}: it exists already")
+            self._count(txn, namespace, id)
             rows.touch(txn, namespace)
             rows.leases(namespace).put(txn, id, record)
 
@@ -76,6 +83,20 @@ class Leases:
     def resources(self, namespace: str, id: str) -> Sequence[Resource]:
         with self._common.store.read() as view:
             return list(resources.listed(view, namespace, rows.leases(namespace).require(view, id)))
+
+    def _count(self, txn: Writing, namespace: str, id: str) -> None:
+        """One more lease; called by the writer thread alone. Raises ResourceExhausted."""
+        if not self._max:
+            return
+        known = self._at_most.get(namespace, self._max)
+        if known >= self._max:
+            known = txn.count(rows.leases(namespace).head)
+        if known >= self._max:
+            raise ResourceExhausted(
+                f"lease {rows.shown(id)}: namespace {namespace!r} has {known} leases, the most that it may have "
+                "(delete some, or raise max_leases)"
+            )
+        self._at_most[namespace] = known + 1
 
 
 def _lease(id: str, record: LeaseRecord) -> Lease:

@@ -46,6 +46,7 @@ class LmdbMetadata:
         shared: bool = True,
         sync: bool = True,
         map_size: int = MAP_SIZE,
+        max_leases: int = 0,
         failures: Callable[[], Mapping[str, BaseException]] = dict,
     ) -> None:
         self._common = Common(Store(folder, sync=sync, map_size=map_size), exchange)
@@ -57,7 +58,7 @@ class LmdbMetadata:
         self._cleanup = Cleanup(self._common, content, self._snapshotters)
         self._collecting = threading.Lock()
         self._namespaces = Namespaces(self._common)
-        self._leases = Leases(self._common, self.collect)
+        self._leases = Leases(self._common, self.collect, max_leases)
         self._sandboxes = Sandboxes(self._common)
 
     def __repr__(self) -> str:

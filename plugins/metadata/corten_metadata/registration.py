@@ -26,6 +26,8 @@ class MetadataConfig:
     """Id of the content plugin whose blobs the namespaces see."""
     content_sharing_policy: str = "shared"
     """`shared`: a blob of one namespace can be had by another without its bytes; `isolated`: only with them."""
+    max_leases: int = 100_000
+    """Leases that a namespace may have; 0: any number."""
     no_sync: bool = False
     """Do not wait for the disk: faster, and a power failure may lose or damage the store."""
 
@@ -99,6 +101,7 @@ def _metadata(context: PluginContext) -> LmdbMetadata:
         context.one(EVENT),
         shared=config.content_sharing_policy == "shared",
         sync=not config.no_sync,
+        max_leases=config.max_leases,
         failures=partial(context.failures, SNAPSHOTTER),
     )
 

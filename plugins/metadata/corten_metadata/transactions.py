@@ -27,6 +27,10 @@ class Reading:
                 yield cursor.item()
                 found = cursor.next()
 
+    def count(self, head: bytes) -> int:
+        """How many keys begin with `head`."""
+        return sum(1 for _ in self.entries(head, head))
+
     def any(self, head: bytes) -> bool:
         """Whether a key begins with `head`."""
         with self._txn.cursor() as cursor:

@@ -25,7 +25,7 @@ class GrpcServer:
     def __init__(self, listener: Listener, catalogue: Catalogue, supervisor: Supervisor, limits: Limits) -> None:
         self.listener = listener
         self._limits = limits
-        self._handlers = Handlers(catalogue, Running(supervisor), limits, listener.admit)
+        self._handlers = Handlers(catalogue, Running(supervisor, limits.max_filter_length), limits, listener.admit)
         self._catalogue = catalogue
         self._server: grpc.aio.Server | None = None
 
