@@ -84,6 +84,7 @@ class Echo:
     calls: list[CallContext] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
+    counting: int = 0
 
     @property
     def services(self) -> Sequence[Service]:
@@ -138,6 +139,7 @@ class Echo:
         return request
 
     async def count(self, request: StringValue, call: CallContext) -> AsyncIterator[StringValue]:
+        self.counting += 1
         try:
             for number in range(int(request.value.partition(":")[0])):
                 yield text(f"{number}{'x' * int(request.value.partition(':')[2] or 0)}")

@@ -144,8 +144,8 @@ async def test_mutating_call_can_stop_at_a_checkpoint(sock: Path) -> None:
     echo = Echo()
     async with grpc_pair(sock, echo) as channel:
         with pytest.raises(DeadlineExceeded):
-            await channel.unary(rpc("Work"), text("checkpoint"), timeout=0.1)
-        await asyncio.sleep(0.1)
+            await channel.unary(rpc("Work"), text("checkpoint"), timeout=1)
+        await asyncio.sleep(0.5)
         echo.go.set()
         await echo.until("gone=True")
         await asyncio.sleep(0.05)
@@ -165,7 +165,7 @@ async def test_deadline_ends_a_wait(sock: Path) -> None:
     echo = Echo()
     async with grpc_pair(sock, echo) as channel:
         with pytest.raises(DeadlineExceeded):
-            await channel.unary(rpc("Wait"), text("x"), timeout=0.1)
+            await channel.unary(rpc("Wait"), text("x"), timeout=1)
         await echo.until("cancelled")
 
 
@@ -177,7 +177,7 @@ async def test_stream_is_closed_when_its_client_goes(sock: Path, taken: int) -> 
         for _ in range(taken):
             await anext(replies)
         waiting = asyncio.ensure_future(anext(replies))
-        await asyncio.sleep(0.05)
+        await until(lambda: echo.counting == 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         await replies.aclose()  # type: ignore[attr-defined]
@@ -189,7 +189,7 @@ async def test_silent_stream_is_closed_when_its_client_goes(sock: Path) -> None:
     async with grpc_server(sock, echo):
         channel = Channel(str(sock))
         waiting = asyncio.ensure_future(anext(channel.server_stream(rpc("Count"), text("0"))))
-        await asyncio.sleep(0.1)
+        await until(lambda: echo.counting == 1)
         await channel.close()
         await asyncio.gather(waiting, return_exceptions=True)
         await echo.until("closed")
@@ -361,7 +361,7 @@ async def test_stopping_ends_waits_at_once_and_lets_work_finish(sock: Path) -> N
         work = asyncio.ensure_future(channel.unary(rpc("Work"), text("w")))
         await echo.until("begun")
         await echo.until("waiting")
-        await asyncio.sleep(0.05)
+        await until(lambda: echo.counting == 1)
         stop = asyncio.ensure_future(server.close())
         for ended in (wait, stream):
             with pytest.raises(Unavailable, match="the daemon stops"):

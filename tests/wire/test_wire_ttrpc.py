@@ -341,7 +341,7 @@ async def test_mutating_call_outlives_its_deadline(sock: Path) -> None:
     echo, supervisor = Echo(), Supervisor()
     async with ttrpc_pair(sock, echo, supervisor=supervisor) as client:
         with pytest.raises(DeadlineExceeded):
-            await say(client, "x", "Work", timeout=0.1)
+            await say(client, "x", "Work", timeout=1)
         await asyncio.sleep(0.1)
         assert supervisor.running["operations"] == [f"{SERVICE}/Work"]
         echo.go.set()
