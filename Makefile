@@ -43,6 +43,7 @@ proto: .venv/.dev ## make the _pb2 modules from the .proto files anew
 docs: .venv/.dev ## make the generated pages of docs/ anew
 	$(PY) -m corten.config.reference > docs/configuration.md
 	$(PY) -m corten.plugin.drawing > docs/plugins.svg
+	$(PY) -m corten.cli.reference > docs/command.md
 
 clean: ## remove what the targets made in this folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -190,12 +190,25 @@ def test_a_command_that_is_ended_while_it_works_clears_up(daemon: Daemon, corten
         assert process.stderr is not None and process.stderr.read() == ""
 
 
-def test_a_reader_that_goes_away_stops_nothing(daemon: Daemon, corten: Corten) -> None:
-    command = f"{CORTEN} -a {daemon.address} -n cli run --rm {IMAGE} sh -c 'yes | head -c 5000000; exit 4'"
+def test_the_end_of_a_pipeline_ends_the_process(daemon: Daemon, corten: Corten) -> None:
+    command = f"{CORTEN} -a {daemon.address} -n cli run --rm {IMAGE} yes"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{command} | head -c 10"], capture_output=True, timeout=60, check=False
     )
-    assert done.stdout == b"y\ny\ny\ny\ny\n" and done.returncode == 4
+    assert done.stdout == b"y\ny\ny\ny\ny\n" and done.returncode == 141 and done.stderr == b""
+    assert listed(corten, "ps", "--all") == []
+
+
+def test_an_exit_code_stays_to_be_seen(corten: Corten) -> None:
+    assert corten("run", "--name", "done", IMAGE, "sh", "-c", "exit 7", code=7).stdout == ""
+    assert [(each["status"], each["exit_status"]) for each in listed(corten, "ps", "--all")] == [("stopped", 7)]
+    corten("start", "--attach", "done", code=7)
+    corten("rm", "done")
+
+
+def test_an_image_for_another_platform_is_not_run_unasked(corten: Corten) -> None:
+    done = corten("run", "--rm", "--pull", "never", "--platform", "linux/s390x", IMAGE, "true", code=125)
+    assert "only for linux/amd64" in done.stderr
 
 
 class Terminal:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -128,3 +129,26 @@ def test_reference_has_every_command_and_exit_code() -> None:
         assert f"\n## corten {name}\n" in page
     assert "\n## corten plugins explain\n" in page and "`--detach-keys TEXT`" in page
     assert all(f"| {code} | {meaning} |" in page for code, meaning in exits.MEANINGS.items())
+
+
+def test_a_mistyped_command_gets_the_nearest() -> None:
+    done = run("pul")
+    assert done.returncode == 2 and "Did you mean 'pull'?" in done.stderr
+
+
+def test_output_that_cannot_be_written_is_said_plainly() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([str(CORTEN), "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and done.stderr == "corten: standard output: No space left on device\n"
+
+
+def test_closed_streams_are_no_trouble() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{CORTEN} --version <&- >&-; echo $?"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_the_reference_in_the_docs_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "docs" / "command.md"
+    assert page.read_text() == markdown(), "run `make docs`"

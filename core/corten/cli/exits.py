@@ -25,6 +25,7 @@ NOT_RUN = 125
 NOT_EXECUTABLE = 126
 NO_COMMAND = 127
 INTERRUPTED = 130
+UNREAD = 141
 
 MEANINGS = {
     0: "done",
@@ -38,6 +39,7 @@ MEANINGS = {
     NOT_EXECUTABLE: "run, exec: the command cannot be executed",
     NO_COMMAND: "run, exec: the command does not exist in the container",
     INTERRUPTED: "interrupted from the keyboard",
+    UNREAD: "run, exec: nobody reads the output any more, so the process was killed",
 }
 
 _CODES: tuple[tuple[tuple[type[CortenError], ...], int], ...] = (

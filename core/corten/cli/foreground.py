@@ -13,14 +13,16 @@ from corten.client import terminal
 from corten.client.attachment import Streams
 from corten.client.detach import parse
 from corten.client.process import Process
-from corten.client.run import start
+from corten.client.run import KILL, start
 from corten.errors import CortenError
 
+from . import exits
 from .reporting import say
 
 if TYPE_CHECKING:
     from corten.client import Client
     from corten.contracts.objects import Container
+    from corten.contracts.runtime import Exit
 
 STDIN = 0
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -33,12 +35,13 @@ class Foreground:
         self._tty = tty
         self._streams = Streams(stdin=STDIN if interactive or tty else None)
         self._keys = parse(keys) if tty else b""
-        self.detached = False
+        self.detached = self._unread = False
         self.started = False
 
     async def run(self, client: Client, container: Container) -> int:
-        """Start the container's task, wait, delete the task; its exit code."""
-        return await self.follow(lambda: start(client, container, self._streams, tty=self._tty, keys=self._keys))
+        """Start the container's task and wait; its exit code, which stays to be seen until the container is removed."""
+        begin = lambda: start(client, container, self._streams, tty=self._tty, keys=self._keys)  # noqa: E731
+        return await self.follow(begin, delete=False)
 
     async def follow(self, begin: Callable[[], Awaitable[Process]], *, delete: bool = True) -> int:
         """Wait for what `begin` starts; its exit code. Deleted afterwards, unless the person detached."""
@@ -51,7 +54,7 @@ class Foreground:
             forwarding.to(process)
             if self._tty:
                 await stack.enter_async_context(process.sized(STDIN))
-            ended = await process.wait()
+            ended = await self._ended(process)
             if ended is None:
                 self.detached = True
                 await process.release()
@@ -60,7 +63,21 @@ class Foreground:
         if ended is None:
             say(f"detached; {process.id} runs on (`corten attach {process.id}` comes back)")
             return 0
-        return ended.status
+        return exits.UNREAD if self._unread else ended.status
+
+    async def _ended(self, process: Process) -> Exit | None:
+        watch = asyncio.ensure_future(self._end_when_unread(process))
+        try:
+            return await process.wait()
+        finally:
+            watch.cancel()
+
+    async def _end_when_unread(self, process: Process) -> None:
+        """The end of a pipeline ends the process as SIGPIPE would, which the first one of a container ignores."""
+        await process.unread()
+        self._unread = True
+        with suppress(CortenError):  # it may just have ended
+            await process.kill(KILL)
 
     @property
     def streams(self) -> Streams:

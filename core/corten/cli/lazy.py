@@ -16,6 +16,18 @@ class LazyGroup(click.Group):
         self._entries = entries
         self._package = package
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self._entries and not name.startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(name, self._entries, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else "`corten --help` lists them."
+            ctx.fail(f"No such command {name!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._entries)
 

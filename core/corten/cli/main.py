@@ -51,6 +51,7 @@ def corten(ctx: click.Context, address: str, namespace: str, debug: bool) -> Non
 
 def main() -> None:
     """The entry point: exits with the codes of `corten.cli.exits`."""
+    _have_streams()
     # gRPC's C core writes to standard error what the errors raised say better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(_exit_code())
@@ -67,11 +68,27 @@ def _exit_code() -> int:
     except BrokenPipeError:
         _forget_stdout()
         return 0
+    except OSError as error:
+        from .reporting import say
+
+        _forget_stdout()
+        say(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return 1
     except Exception as error:
         from .reporting import report
 
         return report(error)
     return result if isinstance(result, int) else 0
+
+
+def _have_streams() -> None:
+    """Where the caller closed 0, 1 or 2, what is opened next would take its place and be written to."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def _forget_stdout() -> None:

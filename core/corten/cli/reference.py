@@ -10,7 +10,7 @@ from .main import corten
 
 def markdown() -> str:
     """A page with a heading for every subcommand, its usage, what it does and its options, and the exit codes."""
-    root = click.Context(corten, info_name="corten")
+    root = click.Context(corten, info_name="corten", **corten.context_settings)
     return "\n".join(["# The command corten", "", *_sections(root), *_exit_codes()])
 
 
@@ -20,7 +20,7 @@ def _sections(context: click.Context) -> Iterator[str]:
         for name in context.command.list_commands(context):
             command = context.command.get_command(context, name)
             if command is not None:
-                yield from _sections(click.Context(command, info_name=name, parent=context))
+                yield from _sections(click.Context(command, info_name=name, parent=context, **command.context_settings))
 
 
 def _section(context: click.Context) -> Iterator[str]:

@@ -31,6 +31,7 @@ class Session:
 
         from corten import identifiers
         from corten.client import Client
+        from corten.errors import NotFound
 
         identifiers.validate(self.namespace, "namespace")
 
@@ -49,6 +50,10 @@ class Session:
 
         try:
             return asyncio.run(connected())
+        except NotFound as error:
+            if "exist" not in error.message or self.namespace in ("default", *error.message.split("'")):
+                raise
+            raise NotFound(f"{error.message} (that is in namespace {self.namespace!r})") from error
         except asyncio.CancelledError:
             if not terminated:
                 raise

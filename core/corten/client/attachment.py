@@ -41,6 +41,8 @@ class Attachment:
         self._input: asyncio.Future[None] | None = None
         self.detached = asyncio.Event()
         """Set when the person pressed the detach keys."""
+        self.unread = asyncio.Event()
+        """Set when something was written that nobody reads any more."""
         with mapped("open the FIFOs of a container"):
             self._readers = [
                 (self._open(path, os.O_RDONLY), sink if sink is not None else _nowhere)
@@ -53,9 +55,14 @@ class Attachment:
     def copy_outputs(self) -> None:
         """From now on."""
         loop = asyncio.get_running_loop()
+
+        def gone() -> None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self.unread.set)
+
         for fd, sink in self._readers:
             stop = self._stop_outputs.fd
-            self._outputs.append(loop.run_in_executor(self._pool, pump.drain, fd, sink, stop))
+            self._outputs.append(loop.run_in_executor(self._pool, pump.drain, fd, sink, stop, gone))
 
     def copy_input(self, input_ended: Callable[[], Awaitable[None]]) -> None:
         """From now on; `input_ended` is called when standard input has come to its end.

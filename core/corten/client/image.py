@@ -54,10 +54,18 @@ async def resolve(client: Client, image: Image, platform: Platform | None = None
             manifest = documents.manifest(data, target.media_type, f"image {image.name!r}: manifest {target.digest}")
             config = await _read(client, image.name, manifest.config)
             what = f"image {image.name!r}: config {manifest.config.digest}"
-            return Resolved(image.name, target, manifest, documents.config(config, what))
+            return _for(platform, Resolved(image.name, target, manifest, documents.config(config, what)))
         index = documents.index(data, target.media_type, f"image {image.name!r}: index {target.digest}")
         target = choose(index, platform or platforms.host(), f"image {image.name!r}")
     raise FailedPrecondition(f"image {image.name!r}: more than {MAX_DEPTH} indexes lie within each other")
+
+
+def _for(platform: Platform | None, image: Resolved) -> Resolved:
+    """An image for one platform alone is taken for another only if none was asked for."""
+    made_for = image.config.platform
+    if platform and made_for.os and platforms.rank(platform, made_for) is None:
+        raise NotFound(f"image {image.name!r}: there is none for {platform}, only for {made_for}")
+    return image
 
 
 async def _read(client: Client, name: str, blob: Descriptor) -> bytes:

@@ -76,6 +76,10 @@ class Process:
             if not ended.done():
                 ended.cancel()
 
+    async def unread(self) -> None:
+        """Until it wrote something that nobody reads any more: for ever, as a rule."""
+        await (self._attachment.unread if self._attachment is not None else asyncio.Event()).wait()
+
     async def _ended(self) -> Exit:
         asked = answered = time.monotonic()
         while True:

@@ -30,11 +30,11 @@ def grow(fifo: int) -> None:
             pass
 
 
-def drain(source: int, sink: Sink, stop: int) -> None:
+def drain(source: int, sink: Sink, stop: int, gone: Callable[[], object] = lambda: None) -> None:
     """Copy from the FIFO `source`, opened O_NONBLOCK, until its last writer is gone or `stop` is readable.
 
     A FIFO that no writer opened yet is waited for. When the sink is gone, the rest is read and thrown away, so that the
-    container does not stand still.
+    container does not stand still; `gone` is called once then.
     """
     spliced = isinstance(sink, int)
     while _ready(source, stop):
@@ -48,6 +48,7 @@ def drain(source: int, sink: Sink, stop: int) -> None:
             continue
         except BrokenPipeError:
             spliced, sink = False, _discard
+            gone()
             continue
         except OSError as error:
             if error.errno != errno.EINVAL or not spliced:
@@ -58,6 +59,7 @@ def drain(source: int, sink: Sink, stop: int) -> None:
             return
         if not _deliver(sink, data, stop):
             sink = _discard
+            gone()
 
 
 def feed(source: int, fifo: int, stop: int, seen: Callable[[bytes], bytes | None]) -> None:

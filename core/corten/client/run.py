@@ -13,6 +13,7 @@ from corten.errors import CortenError, FailedPrecondition, NotFound, PermissionD
 from corten.oci import rootfs, spec, users
 from corten.oci.image_defaults import ImageDefaults
 from corten.oci.options import SpecOptions, User
+from corten.platforms import Platform
 
 from . import fifos
 from .attachment import Streams
@@ -40,6 +41,8 @@ class RunOptions:
     snapshotter: str = SNAPSHOTTER
     runtime: RuntimeInfo = field(default_factory=lambda: RuntimeInfo(RUNTIME))
     labels: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    """Which of an image for several; this machine's by default."""
 
 
 async def create(client: Client, options: RunOptions, progress: Progress = ignored) -> Container:
@@ -48,7 +51,7 @@ async def create(client: Client, options: RunOptions, progress: Progress = ignor
     Unpacks the image first if need be. Raises NotFound for image, snapshotter, user, AlreadyExists for the id,
     InvalidArgument for the options.
     """
-    image = await resolve(client, await find(client, options.image))
+    image = await resolve(client, await find(client, options.image), options.platform)
     async with client.leased() as leased:
         if not await is_unpacked(leased, image, options.snapshotter):
             await unpack(leased, image, options.snapshotter, progress)

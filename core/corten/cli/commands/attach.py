@@ -37,4 +37,4 @@ async def _attach(client: Client, id: str, keys: str) -> int:
         process.follow()
         return process
 
-    return await foreground.follow(begin)
+    return await foreground.follow(begin, delete=False)

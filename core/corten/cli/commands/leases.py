@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from corten.errors import InvalidArgument
+
 from ..output import format_option, show
 from ..session import Session
 from ..words import age, pairs
@@ -52,6 +54,8 @@ def create(session: Session, id: str, expires: float, labels: tuple[str, ...]) -
     async def work(client: Client) -> Lease:
         from corten.client.leases import EXPIRE_LABEL, expiry_time
 
+        if bare := [label for label in labels if "=" not in label]:
+            raise InvalidArgument(f"label {bare[0]!r}: write it as KEY=value (a name is given by --id)")
         given = pairs(labels, "label")
         return await client.leases.create(
             id, {**({EXPIRE_LABEL: expiry_time(expires * 3600)} if expires else {}), **given}

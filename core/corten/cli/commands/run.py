@@ -113,11 +113,16 @@ async def _create(client: Client, options: RunOptions, create: Any, progress: An
 
 
 async def _have_image(client: Client, given: dict[str, Any]) -> None:
-    from corten.client.image import find
+    from corten import platforms
+    from corten.client.image import find, resolve
 
+    wanted = platforms.parse(given["platform"]) if given["platform"] else None
     if given["pull"] != "always":
         try:
-            return given.update(image=(await find(client, given["image"])).name)
+            image = await find(client, given["image"])
+            if wanted:
+                await resolve(client, image, wanted)
+            return given.update(image=image.name)
         except NotFound:
             if given["pull"] == "never":
                 raise
@@ -127,7 +132,7 @@ async def _have_image(client: Client, given: dict[str, Any]) -> None:
 
 
 def _options(given: dict[str, Any]) -> RunOptions:
-    from corten import identifiers
+    from corten import identifiers, platforms
     from corten.client.run import RunOptions
     from corten.contracts.objects import RuntimeInfo
 
@@ -143,6 +148,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         snapshotter=given["snapshotter"],
         runtime=RuntimeInfo(given["runtime"]),
         labels=pairs(given["label"], "label"),
+        platform=platforms.parse(given["platform"]) if given["platform"] else None,
     )
 
 
