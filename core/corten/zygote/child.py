@@ -1,13 +1,13 @@
 """What a forked child does: read its payload, run its target, answer with the result or the error, and end."""
 
+import _signal  # without the enums of `signal` and `socket`, which cost a child 100 KiB each
 import gc
 import importlib
 import os
-import signal
-import socket
 import sys
 import traceback
-from collections.abc import Callable
+from _socket import socket, socketpair
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from corten.errors import CortenError, Internal, code_of
@@ -16,8 +16,11 @@ from . import frames, preload, process
 
 assert sys.platform != "win32"
 
+REHEARSALS = 20
+"""CPython 3.11 rewrites a function when it has run eight times, and its instructions some runs later."""
 
-def run_worker(target: str, private: socket.socket, fds: list[int], parent: int) -> NoReturn:
+
+def run_worker(target: str, private: socket, fds: list[int], parent: int) -> NoReturn:
     """Run `target(payload, fds) -> bytes`, in a process that dies with the zygote."""
     status = 1
     try:
@@ -30,7 +33,22 @@ def run_worker(target: str, private: socket.socket, fds: list[int], parent: int)
         _end(status)
 
 
-def run_detached(target: str, private: socket.socket, fds: list[int]) -> NoReturn:
+def run(packet: dict[str, Any], fds: list[int], control: int, parent: int) -> NoReturn:
+    """Become what `packet` asks for; `fds` are the private socket and the caller's, `control` is to be closed."""
+    private = _part(control, fds)
+    if packet.get("detached"):
+        run_detached(packet["target"], private, fds[1:])
+    run_worker(packet["target"], private, fds[1:], parent)
+
+
+def _part(control: int, fds: list[int]) -> socket:
+    """Let go of what is the zygote's."""
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    os.close(control)
+    return socket(fileno=fds[0])
+
+
+def run_detached(target: str, private: socket, fds: list[int]) -> NoReturn:
     """Run `target(payload, fds, ready)` in a session of its own, with nothing of the daemon's but `fds`.
 
     What the target hands to `ready` is the answer; an error before that is answered instead; later ones end it.
@@ -38,33 +56,58 @@ def run_detached(target: str, private: socket.socket, fds: list[int]) -> NoRetur
     status = 1
     try:
         os.setsid()
-        _forget_streams()
-        answered = False
-
-        def ready(answer: bytes) -> None:
-            nonlocal answered
-            answered = True
-            frames.send_frame(private, 0, answer)
-            private.close()
-
-        def run(payload: bytes) -> bytes | None:
-            resolve(target)(payload, fds, ready)
-            return None if answered else b""
-
-        _answer(private, run)
+        _forget_streams((0, 1, 2))
+        _answer_early(target, private, fds)
         status = 0
     finally:
         _end(status)
 
 
+def rehearse() -> None:
+    """What detached children run, run here; see `preload.rehearse`."""
+    streams = tuple(os.dup(0) for _ in range(3))
+    for _ in range(REHEARSALS):
+        ours, theirs = socketpair()
+        frames.send_frame(ours, 0, b"payload")
+        private = _part(os.dup(0), [theirs.detach()])
+        _forget_streams(streams)
+        process.name_process("corten-zygote")
+        process.become_subreaper(False)
+        _answer_early(f"{__name__}:_ready", private, [])
+        ours.close()
+    for fd in streams:
+        os.close(fd)
+
+
+def _ready(payload: bytes, fds: list[int], ready: Callable[[bytes], None]) -> None:
+    ready(payload)
+
+
+def _answer_early(target: str, private: socket, fds: list[int]) -> None:
+    answered = False
+
+    def ready(answer: bytes) -> None:
+        nonlocal answered
+        answered = True
+        frames.send_frame(private, 0, answer)
+        private.close()
+
+    def run(payload: bytes) -> bytes | None:
+        resolve(target)(payload, fds, ready)
+        return None if answered else b""
+
+    _answer(private, run)
+
+
 def resolve(target: str) -> Callable[..., Any]:
     """The function that `module:function` names."""
-    module, _, name = target.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
+    name, _, function = target.partition(":")
+    module = sys.modules.get(name) or importlib.import_module(name)
+    found: Callable[..., Any] = getattr(module, function)
+    return found
 
 
-def _answer(private: socket.socket, run: Callable[[bytes], bytes | None]) -> None:
+def _answer(private: socket, run: Callable[[bytes], bytes | None]) -> None:
     request = frames.receive_frame(private)
     if request is None:
         return
@@ -90,14 +133,14 @@ def describe(error: BaseException) -> tuple[int, str]:
     return code if code != 2 else Internal.code, f"{type(error).__name__}: {error}{place}"
 
 
-def _forget_streams() -> None:
+def _forget_streams(fds: Iterable[int]) -> None:
     null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
+    for fd in fds:
         os.dup2(null, fd)
     os.close(null)
 
 
 def _end(status: int) -> NoReturn:
     """Leave without the interpreter's shutdown, which would run what the zygote registered for its own end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     os._exit(status)

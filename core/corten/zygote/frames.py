@@ -12,7 +12,14 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
+
+class Stream(Protocol):
+    """What a frame needs of a socket."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+
 
 PACKET_MAX = 64 * 1024
 FDS_MAX = 250
@@ -37,27 +44,27 @@ def receive_packet(control: socket.socket) -> tuple[dict[str, Any], list[int]] |
     return (json.loads(data), fds) if data else None
 
 
-def send_frame(private: socket.socket, code: int, body: bytes) -> None:
+def send_frame(private: Stream, code: int, body: bytes) -> None:
     """Send one frame."""
     private.sendall(_HEADER.pack(code, len(body)) + body)
 
 
-def receive_frame(private: socket.socket) -> tuple[int, bytes] | None:
+def receive_frame(private: Stream) -> tuple[int, bytes] | None:
     """The next frame as (code, body); None if the other side closed before all of it came."""
     header = _exactly(private, _HEADER.size)
     if header is None:
         return None
     code, length = _HEADER.unpack(header)
     body = _exactly(private, length)
-    return None if body is None else (code, bytes(body))
+    return None if body is None else (code, body)
 
 
-def _exactly(private: socket.socket, length: int) -> bytearray | None:
-    data = bytearray(length)
-    view, done = memoryview(data), 0
-    while done < length:
-        got = private.recv_into(view[done:])
-        if not got:
-            return None
-        done += got
-    return data
+def _exactly(private: Stream, length: int) -> bytes | None:
+    data = private.recv(min(length, PACKET_MAX)) if length else b""
+    if len(data) == length:
+        return data
+    parts, done = [data], len(data)
+    while done < length and parts[-1]:
+        parts.append(private.recv(min(length - done, 1 << 20)))
+        done += len(parts[-1])
+    return b"".join(parts) if done == length else None

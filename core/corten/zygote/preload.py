@@ -14,6 +14,7 @@ IMPORT_DEADLINE = 10.0
 """Seconds that one module may take to import."""
 
 
+_child: Any = None
 _SKIPPED = ("threading", "logging", "random")
 
 
@@ -49,12 +50,38 @@ def after_fork() -> None:
 
 def preload(modules: Iterable[str]) -> dict[str, str]:
     """Import each module; returns module to traceback for those that failed, by whatever exception."""
+    return _each(modules, importlib.import_module)
+
+
+def rehearse(modules: Iterable[str]) -> dict[str, str]:
+    """Call the function `rehearse` of each imported module that has one; returns failures as `preload`.
+
+    It imports and runs what children will run, so that these share what first use writes, and so that it lies
+    together (`compact`): code is rewritten when it has run some times (PEP 659), caches are filled.
+    """
+    children().rehearse()
+    return _each([name for name in modules if hasattr(sys.modules.get(name), "rehearse")], _rehearse)
+
+
+def children() -> Any:
+    """The module `child`, imported late, so that it lies with what else runs in children."""
+    global _child
+    if _child is None:
+        _child = importlib.import_module("corten.zygote.child")
+    return _child
+
+
+def _rehearse(module: str) -> None:
+    sys.modules[module].rehearse()
+
+
+def _each(modules: Iterable[str], call: Callable[[str], object]) -> dict[str, str]:
     failures = {}
     signal.signal(signal.SIGALRM, _too_long)
     for name in modules:
         signal.setitimer(signal.ITIMER_REAL, IMPORT_DEADLINE)
         try:
-            importlib.import_module(name)
+            call(name)
         except BaseException:
             failures[name] = traceback.format_exc(limit=-8)
         finally:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import child, frames, preload, process
+from . import compact, frames, preload, process
 
 assert sys.platform != "win32"
 
@@ -24,8 +24,10 @@ def main(fd: int, modules: Sequence[str]) -> None:
     control.set_inheritable(False)
     failures = preload.preload(modules)
     os.chdir("/")
+    compact.fill_holes()
+    failures |= preload.rehearse(modules)
     server = _Server(control, failures)
-    gc.collect()
+    compact.fill_holes()
     gc.freeze()
     gc.disable()
     server.serve()
@@ -34,7 +36,7 @@ def main(fd: int, modules: Sequence[str]) -> None:
 
 class _Server:
     def __init__(self, control: socket.socket, failures: dict[str, str]) -> None:
-        self._control = control
+        self._control, self._fd = control, control.fileno()
         self._failures = failures
         self._statuses: dict[int, int] = {}
 
@@ -68,12 +70,7 @@ class _Server:
                     os.close(fd)
 
     def _become_child(self, packet: dict[str, Any], fds: list[int], parent: int) -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._control.close()
-        private = socket.socket(fileno=fds[0])
-        if packet.get("detached"):
-            child.run_detached(packet["target"], private, fds[1:])
-        child.run_worker(packet["target"], private, fds[1:], parent)
+        preload.children().run(packet, fds, self._fd, parent)
 
     def _send_failures(self) -> None:
         cut = {name: text[-4000:] for name, text in self._failures.items()}

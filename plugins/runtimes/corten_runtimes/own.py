@@ -27,7 +27,7 @@ assert sys.platform != "win32"
 
 from . import bundle as bundles
 from . import names
-from .shim import direct
+from .shim import direct, settings
 from .shim.service import spec_facts
 
 SCHEMA = 1
@@ -98,15 +98,16 @@ class OwnShim:
         bundles.write_bootstrap(bundle, record)  # before the fork: whatever happens then, the shim can be found
         payload = {
             "namespace": namespace,
+            "id": id,
             "socket": str(socket),
             "console": f"{socket}.t",
             "ttrpc_address": self._ttrpc_address,
             "runc": self._runc,
             "runc_root": self._runc_root,
-            "direct": self._direct(),
+            "direct": "yes" if self._direct() else "",
         }
         os.makedirs(record["corten"]["runc_root"], 0o700, exist_ok=True)
-        pid, _ = self._workers.detach(TARGET, json.dumps(payload).encode())
+        pid, _ = self._workers.detach(TARGET, settings.encode(payload))
         record["corten"]["pid"] = pid
         record["corten"]["started"] = _started(pid)
         bundles.write_bootstrap(bundle, record)

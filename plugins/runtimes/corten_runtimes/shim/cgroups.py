@@ -13,7 +13,7 @@ from corten.linux import mountinfo
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from . import cgroups_v1, cgroups_v2
+from . import cgroups_v1, cgroups_v2, files
 
 _FOR_PIDS = ("", "pids", "freezer", "devices", "memory", "cpu")
 
@@ -64,8 +64,7 @@ def _mounted() -> list[mountinfo.Mounted]:
 
 
 def _lines(pid: int | str) -> str:
-    with open(f"/proc/{pid}/cgroup") as file:
-        return file.read()
+    return os.fsdecode(files.content(f"/proc/{pid}/cgroup"))
 
 
 def locate(lines: str, mounts: Iterable[mountinfo.Mounted]) -> dict[str, str]:
@@ -94,8 +93,7 @@ def _below(mount: mountinfo.Mounted, path: str) -> str:
 
 def _pids(directory: str) -> Iterator[int]:
     try:
-        with open(f"{directory}/cgroup.procs") as file:
-            yield from map(int, file.read().split())
+        yield from map(int, files.content(f"{directory}/cgroup.procs").split())
         children = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return

@@ -1,6 +1,6 @@
 """Reading the small text files of cgroup file systems; what is missing reads as nothing, for controllers differ."""
 
-import os
+from . import files
 
 UNLIMITED = (1 << 64) - 1
 
@@ -8,8 +8,7 @@ UNLIMITED = (1 << 64) - 1
 def text(directory: str, name: str) -> str:
     """The file's text; empty if there is none."""
     try:
-        with open(os.path.join(directory, name)) as file:
-            return file.read()
+        return files.content(f"{directory}/{name}").decode()
     except OSError:
         return ""
 

@@ -1,21 +1,22 @@
 """Where a shim begins: the zygote forks, and `run` is called with what the daemon wants of it.
 
-The payload is a JSON object: `namespace`, `socket` (path to listen on), `console` (prefix of paths for console
-sockets), `ttrpc_address` (of the daemon's events service), `runc` and `runc_root`, and `direct`, whether that runc is
-of a version whose containers may be started without it. The answer is the pid, once the socket is there.
+The payload (see `settings`): `namespace`, `id`, `address` (of the daemon), `socket` (path to listen on), `console`
+(prefix of paths for console sockets), `ttrpc_address` (of the daemon's events service), `runc` and `runc_root`, and
+`direct`, not empty if that runc is of a version whose containers may be started without it. The answer is the pid, once
+the socket is there.
 """
 
 import gc
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from corten.zygote import process
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from . import settings
 from .events import Announcer
 from .loop import Loop
 from .publisher import Publisher
@@ -31,43 +32,53 @@ TEND_EVERY = 60.0
 
 def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> None:
     """Serve until Shutdown; see the module's docstring."""
-    settings = json.loads(payload)
     process.name_process("corten-shim")
     process.become_subreaper()
-    _yield_to_oom_killer()
-    listener = listen(settings["socket"])
-    os.chdir(os.path.dirname(settings["socket"]))  # tells whoever looks at the process whose it is
-    loop, reaper = Loop(), Reaper()
-    publisher = Publisher(loop, settings["ttrpc_address"])
-
-    def shutdown() -> None:
-        publisher.when_idle(FLUSH_MAX, lambda: loop.after(0, loop.stop))
-
-    service = TaskService(loop, reaper, Announcer(settings["namespace"], publisher.publish), settings, shutdown)
-    Server(loop, listener, SERVICES, service.methods)
-    loop.on_child(reaper.collect)
-    loop.after(TEND_EVERY, lambda: _tend(loop, service, settings["socket"]))
-    ready(str(os.getpid()).encode())
-    loop.run()
-    if os.path.exists(settings["socket"]):
-        os.unlink(settings["socket"])
+    shim = Shim(settings.decode(payload))
+    ready(b"%d" % os.getpid())
+    shim.loop.run()
+    shim.close()
 
 
-def nothing() -> None:
-    """For whoever rehearses a shim and must not end."""
+class Shim:
+    """All that makes a shim but the process: a server, its events, its timers. Made by rehearsals too."""
 
+    def __init__(self, told: Mapping[str, str]) -> None:
+        _yield_to_oom_killer()
+        self.path: str = told["socket"]
+        self.listener = listen(self.path)
+        os.chdir(self.path.rpartition("/")[0])  # tells whoever looks at the process whose it is
+        self.loop, self.reaper = Loop(), Reaper()
+        self.publisher = Publisher(self.loop, told["ttrpc_address"])
+        announcer = Announcer(told["namespace"], self.publisher.publish)
+        self.service = TaskService(self.loop, self.reaper, announcer, told, self.shutdown)
+        Server(self.loop, self.listener, SERVICES, self.service.methods)
+        self.loop.on_child(self.reaper.collect)
+        self.loop.after(TEND_EVERY, self._tend)
 
-def _tend(loop: Loop, service: TaskService, path: str) -> None:
-    """A shim whose socket was removed is of no use to anybody once nothing runs in it."""
-    gc.collect()
-    if not service.busy and not os.path.exists(path):
-        loop.stop()
-    loop.after(TEND_EVERY, lambda: _tend(loop, service, path))
+    def shutdown(self) -> None:
+        """End once the events are delivered."""
+        self.publisher.when_idle(FLUSH_MAX, lambda: self.loop.after(0, self.loop.stop))
+
+    def close(self) -> None:
+        """Remove the socket."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+
+    def _tend(self) -> None:
+        """A shim whose socket was removed is of no use to anybody once nothing runs in it."""
+        gc.collect()
+        if not self.service.busy and not os.path.exists(self.path):
+            self.loop.stop()
+        self.loop.after(TEND_EVERY, self._tend)
 
 
 def _yield_to_oom_killer() -> None:
     """Be one point more killable than a protected daemon, so that the daemon outlives its shims (proc(5))."""
-    with open("/proc/self/oom_score_adj", "r+") as file:
-        score = int(file.read())
-        if score < 0:
-            file.write(str(score + 1))
+    fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    score = int(os.read(fd, 16))
+    if score < 0:
+        os.write(fd, b"%d" % (score + 1))
+    os.close(fd)

@@ -1,9 +1,9 @@
 """The shim's event loop: descriptors, timers, and generators that wait for values that come later."""
 
+import _signal  # what `signal` wraps: the wrapper makes an enum of each number, which costs a shim 100 KiB
 import heapq
 import os
 import select
-import signal
 import sys
 import time
 from collections import deque
@@ -130,8 +130,8 @@ class Loop:
                 pass
             call()
 
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _nothing)
+        _signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, _nothing)
         self.watch(read, IN, drain)
 
     def drive(self, steps: Steps[T], finish: Callable[[T | None, BaseException | None], None]) -> None:

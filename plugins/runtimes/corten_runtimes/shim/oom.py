@@ -11,7 +11,7 @@ from collections.abc import Callable
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from . import cgroups_files as files
+from . import cgroups_files, files
 from .cgroups import Cgroups
 from .loop import IN, URGENT, Loop
 
@@ -45,8 +45,7 @@ class OomWatch:
         event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         watch = cls(loop, [event])
         try:
-            with open(f"{path}/cgroup.event_control", "w") as file:
-                file.write(f"{event} {control}")
+            files.write(f"{path}/cgroup.event_control", b"%d %d" % (event, control))
         except OSError:
             os.close(event)
             raise
@@ -67,7 +66,7 @@ class OomWatch:
     def _unified(cls, loop: Loop, path: str, call: Callable[[], None]) -> "OomWatch":
         fd = os.open(f"{path}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
         watch = cls(loop, [fd])
-        seen = files.table(path, "memory.events").get("oom_kill", 0)
+        seen = cgroups_files.table(path, "memory.events").get("oom_kill", 0)
 
         def told(events: int) -> None:
             nonlocal seen
@@ -76,7 +75,7 @@ class OomWatch:
             except OSError:
                 watch.close()
                 return
-            now = files.table(path, "memory.events").get("oom_kill", 0)
+            now = cgroups_files.table(path, "memory.events").get("oom_kill", 0)
             if now > seen:
                 seen = now
                 call()

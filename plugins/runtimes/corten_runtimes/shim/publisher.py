@@ -1,7 +1,7 @@
 """Events from the shim to the daemon: in order, one at a time, kept while the daemon is away and sent again."""
 
-import socket
 import sys
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket  # as in `server`
 from collections import deque
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ class Publisher:
     def __init__(self, loop: Loop, address: str) -> None:
         self._loop, self._address = loop, address.removeprefix("unix://")
         self._queue: deque[event_pb2.Envelope] = deque(maxlen=KEPT_MAX)
-        self._socket: socket.socket | None = None
+        self._socket: socket | None = None
         self._decoder = frames.Decoder()
         self._stream = -1
         self._waiting = False
@@ -53,6 +53,13 @@ class Publisher:
         self._loop.after(seconds, once)
         self._next()
 
+    def close(self) -> None:
+        """Let go of the connection and of what is not delivered."""
+        if self._socket is not None:
+            self._loop.forget(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
     def _next(self) -> None:
         """Send the first of the queue unless one is on its way."""
         if not self._queue:
@@ -69,7 +76,7 @@ class Publisher:
             self._write()
 
     def _connect(self) -> bool:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         if connection.connect_ex(self._address):
             connection.close()
             self._waiting = True

@@ -1,8 +1,9 @@
 """The shim's ttrpc server: unary calls on a unix socket, any number at a time, answers in the order they are ready."""
 
 import os
-import socket
 import sys
+# The C class that `socket.socket` wraps: the wrapper's accept makes enums, which costs a shim 100 KiB.
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -19,9 +20,9 @@ BACKLOG = 128
 _RECEIVE = 64 * 1024
 
 
-def listen(path: str) -> socket.socket:
+def listen(path: str) -> socket:
     """A listening socket at `path`, mode 0600 from the start."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
     mask = os.umask(0o177)
     try:
         listener.bind(path)
@@ -35,28 +36,28 @@ class Server:
     """Serves a table of methods to whoever connects."""
 
     def __init__(
-        self, loop: Loop, listener: socket.socket, services: Collection[str], methods: Mapping[str, Any]
+        self, loop: Loop, listener: socket, services: Collection[str], methods: Mapping[str, Any]
     ) -> None:
         self._loop, self._listener = loop, listener
         self.services, self.methods = services, methods
         self._connections: set[_Connection] = set()
         loop.watch(listener.fileno(), IN, self._accept)
 
-    def adopt(self, peer: socket.socket) -> None:
+    def adopt(self, peer: socket) -> None:
         """Serve a connection that is there already."""
         peer.setblocking(False)
         self._connections.add(_Connection(self, self._loop, peer, self._connections))
 
     def _accept(self, events: int) -> None:
         try:
-            peer, _ = self._listener.accept()
+            fd, _ = self._listener._accept()
         except OSError:
             return
-        self.adopt(peer)
+        self.adopt(socket(fileno=fd))
 
 
 class _Connection:
-    def __init__(self, server: Server, loop: Loop, peer: socket.socket, all: "set[_Connection]") -> None:
+    def __init__(self, server: Server, loop: Loop, peer: socket, all: "set[_Connection]") -> None:
         self._server, self._loop, self._peer, self._all = server, loop, peer, all
         self._decoder = frames.Decoder()
         self.unsent = b""

@@ -16,6 +16,7 @@ from google.protobuf.empty_pb2 import Empty
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from . import files
 from .container import Container, Making
 from .events import Announcer
 from .loop import Loop, Steps
@@ -43,7 +44,7 @@ class TaskService:
     """Has a table of methods; containers by id. `shutdown` is called when the shim may end."""
 
     def __init__(
-        self, loop: Loop, reaper: Reaper, announce: Announcer, settings: Mapping[str, Any], shutdown: Callable[[], None]
+        self, loop: Loop, reaper: Reaper, announce: Announcer, settings: Mapping[str, str], shutdown: Callable[[], None]
     ) -> None:
         self._loop, self._reaper, self._announce = loop, reaper, announce
         self._settings, self._shutdown = settings, shutdown
@@ -242,9 +243,8 @@ def _visible(process: Process) -> str:
 def _facts(bundle: str) -> Mapping[str, Any]:
     """What the daemon found in the spec; parsing all of config.json here would cost every shim 200 KiB."""
     try:
-        with open(f"{bundle}/facts.json") as file:
-            facts: Mapping[str, Any] = json.load(file)
-            return facts
+        facts = files.content(f"{bundle}/facts.json")
+        return {fact: b'"%s": true' % fact.encode() in facts for fact in ("private_pids", "plain")}
     except FileNotFoundError:
         pass
     try:

@@ -1,0 +1,172 @@
+"""Rehearses whole lives of containers in the zygote, so that shims find all done.
+
+CPython 3.11 rewrites the bytecode of a function when it has run some times (PEP 659) and fills caches on first use; in
+a forked child each such write copies a page. What was rehearsed here is shared by all shims. In place of runc stands
+true(1), in place of a container's processes sleep(1).
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+
+from corten.api.runtime.task.v2 import shim_pb2 as pb
+from corten.api.ttrpc import request_pb2
+from corten.wire.ttrpc import frames
+from google.protobuf.message import Message
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
+
+from . import entry, settings
+from .server import listen
+from .service import SERVICES, spec_facts
+
+ROUNDS = 24
+"""A function is rewritten after eight runs, its instructions some runs later."""
+
+
+class Rehearsal:
+    """One shim in a folder, its client that waits for each answer, and its events service."""
+
+    def __init__(self, folder: str, number: int) -> None:
+        self._folder, self._number = folder, number
+        self._events = listen(f"{folder}/events{number}")
+        told = {
+            "id": f"warm{number}", "namespace": "warm", "socket": f"{folder}/s{number}", "console": f"{folder}/t",
+            "ttrpc_address": f"{folder}/events{number}", "runc": "/bin/true", "runc_root": folder, "direct": "yes",
+        }  # fmt: skip
+        self._shim = entry.Shim(settings.decode(settings.encode(told)))
+        self._loop = self._shim.loop
+        self._stream = 1
+        self._started: list[int] = []
+        self._fifos: list[int] = []
+        self._client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._client.connect(f"{folder}/s{number}")
+
+    def round(self) -> None:
+        """One container with an exec, from create to delete."""
+        id, bundle = f"warm{self._number}", f"{self._folder}/warm{self._number}"
+        os.makedirs(f"{bundle}/rootfs")
+        with open(f"{bundle}/facts.json", "w") as file:
+            json.dump(spec_facts({"linux": {"namespaces": [{"type": "pid"}]}}), file)
+        self._process(f"{bundle}/init.pid")
+        create = pb.CreateTaskRequest(id=id, bundle=bundle, stdout=self._fifo(f"{bundle}/out"))
+        if os.geteuid() == 0:
+            self._mounts(create, bundle)
+        self._call("Create", create)
+        self._state(f"{self._folder}/warm/{id}")
+        self._call("Start", pb.StartRequest(id=id))
+        self._call("State", pb.StateRequest(id=id))
+        self._call("Connect", pb.ConnectRequest(id=id))
+        self._process(f"{bundle}/e.process.json.pid")
+        spec = pb.ExecProcessRequest(id=id, exec_id="e", stdout=self._fifo(f"{bundle}/exec"))
+        spec.spec.value = b'{"args":["true"]}'
+        self._call("Exec", spec)
+        self._call("Start", pb.StartRequest(id=id, exec_id="e"))
+        self._call("Stats", pb.StatsRequest(id=id))
+        self._call("Pids", pb.PidsRequest(id=id))
+        for exec_id in ("e", ""):
+            self._call("Kill", pb.KillRequest(id=id, exec_id=exec_id, signal=9))
+            self._call("Wait", pb.WaitRequest(id=id, exec_id=exec_id))
+            self._call("State", pb.StateRequest(id=id, exec_id=exec_id))
+            self._call("Delete", pb.DeleteRequest(id=id, exec_id=exec_id))
+        self._started.clear()
+        self._take_events()
+
+    def close(self) -> None:
+        """Leave the process as it was, and nothing that it started."""
+        for pid in self._started:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for fd in self._fifos:
+            os.close(fd)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._client.close()
+        self._events.close()
+        self._shim.listener.close()
+        self._shim.publisher.close()
+        self._loop.release()
+        os.chdir("/")
+        self._shim.close()
+
+    def _mounts(self, create: pb.CreateTaskRequest, bundle: str) -> None:
+        """In turn the two kinds of root file systems that most containers have."""
+        lower, upper, work = (f"{bundle}/{name}" for name in ("lower", "upper", "work"))
+        for path in (lower, upper, work):
+            os.mkdir(path)
+        create.rootfs.add(type="bind", source=lower, options=["rbind", "rw"])
+        if self._number % 2:
+            create.rootfs.add(type="tmpfs", source="tmpfs", options=["size=64k"])
+
+    def _call(self, method: str, request: Message) -> None:
+        self._stream += 2
+        message = request_pb2.Request(service=SERVICES[1], method=method, payload=request.SerializeToString())
+        self._client.sendall(frames.encode(self._stream, frames.REQUEST, message.SerializeToString()))
+        self._client.setblocking(False)
+        while not self._answered():
+            self._loop.turn(0.5)
+        self._client.setblocking(True)
+
+    def _answered(self) -> bool:
+        try:
+            return bool(self._client.recv(65536))
+        except BlockingIOError:
+            return False
+
+    def _process(self, pid_file: str) -> None:
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+        self._started.append(pid)
+        with open(pid_file, "w") as file:
+            file.write(str(pid))
+
+    def _fifo(self, path: str) -> str:
+        os.mkfifo(path)
+        return path
+
+    def _state(self, path: str) -> None:
+        """What runc leaves for a container that waits to be started: a FIFO whose writer is there."""
+        os.makedirs(path)
+        os.mkfifo(f"{path}/exec.fifo")
+        fd = os.open(f"{path}/exec.fifo", os.O_RDWR)
+        os.write(fd, b"0")
+        self._fifos.append(fd)
+
+    def _take_events(self) -> None:
+        """Be the events service until all were sent."""
+        done: list[bool] = []
+        self._shim.publisher.when_idle(1.0, lambda: done.append(True))
+        peer = socket.socket(fileno=self._events._accept()[0])
+        decoder = frames.Decoder()
+        while not done:
+            for frame in decoder.feed(peer.recv(65536)):
+                peer.sendall(frames.encode(frame.stream, frames.RESPONSE, b""))
+            self._loop.turn(0.5)
+        peer.close()
+        self._loop.turn(0)
+
+
+def rehearse() -> None:
+    """Rehearse in a temporary folder; where that cannot be done shims are only larger."""
+    folder = tempfile.mkdtemp(prefix="corten-zygote-")
+    try:
+        _rehearse(folder)
+    except Exception as error:
+        print(f"corten-zygote: shims are not warmed: {type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rehearse(folder: str) -> None:
+    for number in range(ROUNDS):
+        rehearsal = Rehearsal(folder, number)
+        try:
+            rehearsal.round()
+        finally:
+            rehearsal.close()
