@@ -17,6 +17,7 @@ from .leases import DEFAULT_EXPIRY, Leases
 from .namespaces import Namespaces
 from .snapshots import Snapshots
 from .tasks import Tasks
+from .transfer import Transfers
 
 DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
 DEFAULT_NAMESPACE = "default"
@@ -98,3 +99,4 @@ class Client:
         self.diff = Diff(calls)
         self.events = Events(calls)
         self.introspection = Introspection(calls)
+        self.transfers = Transfers(calls)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from corten.contracts.sandboxes import SandboxStore
     from corten.contracts.snapshots import Snapshotter
     from corten.contracts.streaming import StreamManager
+    from corten.contracts.transfer import Transferer
     from corten.contracts.warnings import Warnings
     from corten.wire.service import ServiceProvider
 
@@ -51,6 +52,6 @@ SERVER: PluginType[object] = PluginType("io.containerd.server.v1")
 SERVICE: PluginType[object] = PluginType("io.containerd.service.v1")
 WARNING: PluginType[Warnings] = PluginType("io.containerd.warning.v1")
 INTERNAL: PluginType[object] = PluginType("io.containerd.internal.v1")
-TRANSFER: PluginType[object] = PluginType("io.containerd.transfer.v1")
+TRANSFER: PluginType[Transferer] = PluginType("io.containerd.transfer.v1")
 STREAMING: PluginType[StreamManager] = PluginType("io.containerd.streaming.v1")
 HOOKS: PluginType[object] = PluginType("io.corten.hooks.v1")

@@ -4,22 +4,19 @@ import asyncio
 from collections.abc import Sequence
 
 from corten.contracts.descriptor import Descriptor
-from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
-from corten.oci_image import documents, gc_labels, media_types
-from corten.oci_image.choice import choose
-from corten.oci_image.model import ImageConfig, Manifest, PulledImage
-from corten.platforms import Platform, rank
+from corten.oci_image import media_types
+from corten.oci_image.model import PulledImage
+from corten.platforms import Platform
 from corten.references import Reference
 
 from .client import RegistryClient
-from .copying import add_labels, copy_blob, open_writer
+from .copying import copy_blob
 from .progress import Progress, Show, State, ignore
-from .sink import BlobSink, write_whole
+from .sink import BlobSink
+from .tree import Documents, Wanted, check
 
 CONCURRENCY = 3
 """Layers fetched at once, as containerd and docker do."""
-MAX_NESTING = 4
-"""Indexes within indexes."""
 
 
 async def pull(
@@ -37,102 +34,43 @@ async def pull(
     Raises NotFound also if the image is not made for the platform, InvalidArgument for what is not a container image,
     and the errors named in `corten.registry`.
     """
-    source = _Source(registry, reference, sink, progress)
     target = await registry.resolve(reference)
-    chosen, manifest = await source.choose_manifest(target, platform)
-    config = await source.config(manifest.config)
-    _check(reference, manifest, config, platform)
-    await source.copy_all(manifest.layers, concurrency)
-    return PulledImage(str(reference), target, chosen, manifest.config, manifest.layers, config.diff_ids)
+    fetched = (await Documents(registry, reference, sink, progress).fetch(target, Wanted((platform,), limit=1)))[0]
+    config, manifest = check(reference, fetched, [platform]), fetched.manifest
+    layers = Layers(registry, reference, sink, progress, asyncio.Semaphore(concurrency))
+    try:
+        async with asyncio.TaskGroup() as group:
+            layers.start(group, manifest.layers)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return PulledImage(str(reference), target, fetched.descriptor, manifest.config, manifest.layers, config.diff_ids)
 
 
-def _check(reference: Reference, manifest: Manifest, config: ImageConfig, platform: Platform) -> None:
-    """Before the layers are fetched: do the documents agree, and is the image for this platform?"""
-    layers, diff_ids = len(manifest.layers), len(config.diff_ids)
-    if layers != diff_ids:
-        raise InvalidArgument(f"image {reference}: it has {layers} layers, but its config has {diff_ids} diff ids")
-    if config.platform.os and rank(platform, config.platform) is None:
-        raise NotFound(f"image {reference}: there is no image for {platform}, only for: {config.platform}")
+class Layers:
+    """The layers of an image on their way, as many at once as `slots` lets."""
 
-
-class _Source:
-    """One pull under way."""
-
-    def __init__(self, registry: RegistryClient, reference: Reference, sink: BlobSink, show: Show) -> None:
+    def __init__(
+        self, registry: RegistryClient, reference: Reference, sink: BlobSink, show: Show, slots: asyncio.Semaphore
+    ) -> None:
         self._registry = registry
         self._reference = reference
         self._sink = sink
         self._show = show
+        self._slots = slots
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def choose_manifest(self, target: Descriptor, platform: Platform) -> tuple[Descriptor, Manifest]:
-        """Store the documents on the way from `target` to the manifest for the platform."""
-        for _ in range(MAX_NESTING):
-            what = f"{media_types.kind(target.media_type)} {target.digest} of {self._reference}"
-            data = await self._document(target)
-            if media_types.kind(target.media_type) != "index":
-                manifest = documents.manifest(data, target.media_type, what)
-                await self._store(target, data, (manifest.config, *manifest.layers))
-                return target, manifest
-            index = documents.index(data, target.media_type, what)
-            await self._store(target, data, [entry.descriptor for entry in index.entries])
-            target = choose(index, platform, what)
-        raise InvalidArgument(f"image {self._reference}: indexes are nested more than {MAX_NESTING} deep")
+    def start(self, group: asyncio.TaskGroup, blobs: Sequence[Descriptor]) -> None:
+        """Fetch all of these, each once; the first error ends the group."""
+        for blob in blobs:
+            if blob.digest not in self._tasks:
+                kind = media_types.kind(blob.media_type)
+                self._show(Progress(blob.digest, kind, 0, blob.size, State.WAITING))
+                self._tasks[blob.digest] = group.create_task(self._copy(blob), name=f"pull {blob.digest}")
 
-    async def config(self, descriptor: Descriptor) -> ImageConfig:
-        """Store the config, and read it."""
-        if media_types.kind(descriptor.media_type) != "config":
-            raise InvalidArgument(
-                f"{self._reference}: it is not a container image: its config is {descriptor.media_type[:200]!r}"
-            )
-        if descriptor.size > documents.MAX_SIZE:
-            raise InvalidArgument(f"image {self._reference}: its config has {descriptor.size} bytes")
-        await copy_blob(self._registry, self._reference, descriptor, self._sink, {}, self._show)
-        data = await self._sink.read(descriptor.digest, documents.MAX_SIZE)
-        return documents.config(data, f"config {descriptor.digest} of {self._reference}")
+    async def ready(self, blob: Descriptor) -> None:
+        """Wait until a blob that was started is there."""
+        await asyncio.shield(self._tasks[blob.digest])
 
-    async def copy_all(self, blobs: tuple[Descriptor, ...], concurrency: int) -> None:
-        """All blobs, each once, up to `concurrency` at a time; the first error ends the others."""
-        slots = asyncio.Semaphore(concurrency)
-        unique = list({blob.digest: blob for blob in blobs}.values())
-        for blob in unique:
-            self._show(Progress(blob.digest, media_types.kind(blob.media_type), 0, blob.size, State.WAITING))
-
-        async def copy(blob: Descriptor) -> None:
-            async with slots:
-                await copy_blob(self._registry, self._reference, blob, self._sink, {}, self._show)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for blob in unique:
-                    group.create_task(copy(blob), name=f"pull {blob.digest}")
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-
-    async def _document(self, target: Descriptor) -> bytes:
-        """From the store if it is there, else from the registry."""
-        try:
-            return await self._sink.read(target.digest, documents.MAX_SIZE)
-        except NotFound:
-            return await self._registry.manifest(self._reference, target)
-
-    async def _store(self, target: Descriptor, data: bytes, children: Sequence[Descriptor]) -> None:
-        """A document with the labels that keep its children."""
-        labels = gc_labels.of_children(children)
-        source = gc_labels.of_source(self._reference.host, self._reference.path)
-        writer = await open_writer(self._sink, target)
-        kind = media_types.kind(target.media_type)
-        if writer is None:
-            await add_labels(self._sink, target.digest, labels, self._reference)
-            return self._show(Progress(target.digest, kind, target.size, target.size, State.EXISTS))
-        try:
-            async with writer:
-                await write_whole(writer, data)
-                await writer.commit(len(data), target.digest, {**labels, **source})
-        except AlreadyExists:
-            await add_labels(self._sink, target.digest, labels, self._reference)
-        except FailedPrecondition as error:
-            await self._sink.abort(media_types.ref_key(target.media_type, target.digest))
-            raise DataLoss(
-                f"{kind} {target.digest}: an earlier pull left other bytes, now dropped (pull again)"
-            ) from error
-        return self._show(Progress(target.digest, kind, target.size, target.size, State.DONE))
+    async def _copy(self, blob: Descriptor) -> None:
+        async with self._slots:
+            await copy_blob(self._registry, self._reference, blob, self._sink, {}, self._show)

@@ -14,6 +14,7 @@ from corten.plugin.types import (
     SANDBOX_STORE,
     SERVICE,
     STREAMING,
+    TRANSFER,
     TTRPC,
     WARNING,
 )
@@ -70,6 +71,7 @@ def _services() -> tuple[Registration, ...]:
         _grpc("events", "events.v1.Events", starting.events, one(EVENT)),
         _grpc("sandboxes", "sandbox.v1.Store", starting.sandboxes, one(SANDBOX_STORE)),
         _grpc("streaming", "streaming.v1.Streaming", starting.streaming, one(STREAMING, "manager")),
+        _grpc("transfer", "transfer.v1.Transfer", starting.transfer, each(TRANSFER), one(STREAMING, "manager")),
         Registration(
             type=TTRPC,
             id="events",

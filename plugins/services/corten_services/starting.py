@@ -5,7 +5,19 @@ from typing import cast
 from corten.contracts.diff import Differ
 from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext
-from corten.plugin.types import DIFFER, EVENT, GC, LEASE, METADATA, RUNTIME, SANDBOX_STORE, SERVICE, STREAMING, WARNING
+from corten.plugin.types import (
+    DIFFER,
+    EVENT,
+    GC,
+    LEASE,
+    METADATA,
+    RUNTIME,
+    SANDBOX_STORE,
+    SERVICE,
+    STREAMING,
+    TRANSFER,
+    WARNING,
+)
 
 from .config import DiffConfig, ExchangeConfig
 
@@ -169,3 +181,13 @@ def streaming(context: PluginContext) -> object:
     from .streaming import StreamingService
 
     return provider(DESCRIPTOR, "Streaming", StreamingService(context.one(STREAMING)))
+
+
+def transfer(context: PluginContext) -> object:
+    from corten.api.services.transfer.v1.transfer_pb2 import DESCRIPTOR
+
+    from .provider import provider
+    from .transfer import TransferService
+
+    transferers = list(context.each(TRANSFER).values())
+    return provider(DESCRIPTOR, "Transfer", TransferService(transferers, context.one(STREAMING)))

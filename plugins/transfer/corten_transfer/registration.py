@@ -1,11 +1,17 @@
 """The registrations of this package; imports nothing of what they start."""
 
+from typing import cast
+
+from corten.contracts.diff import Differ
+from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext, Registration, one
-from corten.plugin.types import METADATA, STREAMING
+from corten.plugin.types import LEASE, METADATA, SERVICE, STREAMING, TRANSFER
+
+from .config import TransferConfig
 
 
 def plugins() -> tuple[Registration, ...]:
-    """The streams that clients open."""
+    """The streams that clients open, and the transferer of the daemon itself."""
     return (
         Registration(
             type=STREAMING,
@@ -13,6 +19,14 @@ def plugins() -> tuple[Registration, ...]:
             init=_streams,
             requires=(one(METADATA),),
             summary="Keeps the streams that clients open: progress, archives, questions for credentials.",
+        ),
+        Registration(
+            type=TRANSFER,
+            id="local",
+            init=_transferer,
+            requires=(one(METADATA), one(LEASE), one(SERVICE, "diff-service")),
+            config=TransferConfig,
+            summary="Moves images between registries, archives and the store.",
         ),
     )
 
@@ -25,3 +39,27 @@ def _streams(context: PluginContext) -> object:
     if register is not None:  # a store of third parties may have no such door
         register(KIND, StreamCollector(streams))
     return streams
+
+
+def _transferer(context: PluginContext) -> object:
+    import asyncio
+
+    from .local import LocalTransferer
+    from .parts import Parts
+
+    config = context.config_as(TransferConfig)
+    if config.max_concurrent_downloads < 1 or config.max_concurrent_uploaded_layers < 1:
+        raise InvalidArgument(f"{context.uri}: max_concurrent_… must be at least 1")
+    return LocalTransferer(
+        Parts(
+            metadata=context.one(METADATA),
+            leases=context.one(LEASE),
+            differ=cast("Differ", context.one(SERVICE)),
+            pools=context.pools,
+            supervisor=context.supervisor,
+            hooks=context.hooks,
+            config=config,
+            downloads=asyncio.Semaphore(config.max_concurrent_downloads),
+            uploads=asyncio.Semaphore(config.max_concurrent_uploaded_layers),
+        )
+    )

@@ -1,0 +1,154 @@
+"""Contract of transfers: images moved between registries, the store and archives, inside the daemon.
+
+A transfer has a source and a destination, each one of the classes below; a transferer that does not know the pair
+raises Unimplemented, so that the next is asked. Registry to store is a pull, store to registry a push, store to store
+a tag, archive to store an import, store to archive an export.
+
+    await transferer.transfer(scope, RegistryImage("docker.io/library/busybox:latest"),
+                              StoreImage("docker.io/library/busybox:latest", platforms=(host,)), show)
+
+Everything runs on the event loop; a cancelled transfer leaves ingests, which the next one resumes, and no record.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from corten.platforms import Platform
+
+from .descriptor import Descriptor
+from .scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Credentials for a host: user and secret; with no user the secret is a refresh token; or a ready header."""
+
+    username: str = ""
+    secret: str = field(default="", repr=False)
+    header: str = field(default="", repr=False)
+
+
+AskLogin = Callable[[str, str, Sequence[str]], Awaitable[Login | None]]
+"""`await ask(host, reference, challenges)`; None to go on unnamed."""
+
+
+class ByteReader(Protocol):
+    """Bytes that come from the client."""
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end. Raises Cancelled when the client went away instead."""
+        ...
+
+
+class ByteWriter(Protocol):
+    """Bytes that go to the client."""
+
+    async def write(self, data: bytes) -> None:
+        """Waits until the client takes them. Raises Unavailable when it takes no more."""
+        ...
+
+    async def close(self) -> None:
+        """The end of the bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryImage:
+    """An image in a registry; `host_dir` are host directories, `scheme` what is spoken where none is configured."""
+
+    reference: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    host_dir: str = ""
+    scheme: str = ""
+    ask: AskLogin | None = None
+
+    def __str__(self) -> str:
+        return f"OCI Registry ({self.reference})"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A further name; the four switches are of prefixes, to which an archive's own tags and digests are added.
+
+    `allow_overwrite`: a whole name in the archive counts also if it does not begin with the prefix.
+    `add_digest`: `NAME@DIGEST` too; `skip_named_digest`: only for images that got no other name.
+    """
+
+    name: str
+    is_prefix: bool = False
+    allow_overwrite: bool = False
+    add_digest: bool = False
+    skip_named_digest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unpack:
+    """Unpack the image for `platform` (None: the host's) with a snapshotter; empty: the default one."""
+
+    platform: Platform | None = None
+    snapshotter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreImage:
+    """Images of the store. No platforms means all; `manifest_limit` 0 no limit.
+
+    `all_metadata`: manifests and configs of the other platforms too.
+    """
+
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    platforms: tuple[Platform, ...] = ()
+    all_metadata: bool = False
+    manifest_limit: int = 0
+    references: tuple[Reference, ...] = ()
+    unpacks: tuple[Unpack, ...] = ()
+
+    def __str__(self) -> str:
+        return f"Local Image Store ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportArchive:
+    """A tar archive of images that the client sends."""
+
+    stream: ByteReader
+    media_type: str = ""
+    force_compress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportArchive:
+    """A tar archive of images for the client; no platforms means the host's."""
+
+    stream: ByteWriter
+    media_type: str = ""
+    platforms: tuple[Platform, ...] = ()
+    all_platforms: bool = False
+    skip_compatibility_manifest: bool = False
+    skip_non_distributable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """Something happened: with `name` to one item below its `parents`, else to the whole."""
+
+    event: str
+    name: str = ""
+    parents: tuple[str, ...] = ()
+    progress: int = 0
+    total: int = 0
+    descriptor: Descriptor | None = None
+
+
+ShowTransfer = Callable[[TransferProgress], None]
+"""Called on the event loop, often; must not block."""
+
+
+class Transferer(Protocol):
+    """What a plugin of type `io.containerd.transfer.v1` is."""
+
+    async def transfer(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> None:
+        """Raises Unimplemented for a pair that it does not know, and what the parts of the transfer raise."""
+        ...

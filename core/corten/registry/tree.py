@@ -1,0 +1,192 @@
+"""The documents of an image, from a registry into a sink: the indexes, and the manifests for the platforms wanted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from corten.contracts.descriptor import Descriptor
+from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from corten.oci_image import documents, gc_labels, media_types
+from corten.oci_image.model import ImageConfig, Index, IndexEntry, Manifest
+from corten.platforms import Platform, best, rank
+from corten.references import Reference
+
+from .client import RegistryClient
+from .copying import add_labels, copy_blob, open_writer
+from .progress import Progress, Show, State, ignore
+from .sink import BlobSink, write_whole
+
+MAX_NESTING = 4
+"""Indexes within indexes."""
+
+Found = Callable[[Descriptor, Sequence[Descriptor]], None]
+"""Told of each document and its children before these are fetched."""
+
+
+def nobody(parent: Descriptor, children: Sequence[Descriptor]) -> None:
+    """For callers who do not want to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which images of an index: the best for each platform, all if none is named; `limit` of them, 0: no limit.
+
+    `all_metadata`: manifests and configs of the others too. `artifacts`: what is no container image may come.
+    """
+
+    platforms: tuple[Platform, ...] = ()
+    all_metadata: bool = False
+    limit: int = 0
+    artifacts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedManifest:
+    """A manifest in the sink, its config too, of an image or, without `config`, of an artifact.
+
+    `whole`: its layers are wanted as well.
+    """
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig | None
+    whole: bool = True
+
+
+def select(index: Index, wanted: Wanted, what: str) -> tuple[list[IndexEntry], list[IndexEntry]]:
+    """The entries to have whole, and those of which the metadata is to be had.
+
+    Raises NotFound, naming the platforms that there are, if nothing fits.
+    """
+    if not wanted.platforms:
+        chosen = list(index.entries)
+    else:
+        images = [entry for entry in index.entries if _is_image(entry)]
+        fitting = [best(platform, [(e.platform, e) for e in images if e.platform]) for platform in wanted.platforms]
+        chosen = list({entry.descriptor.digest: entry for entry in fitting if entry is not None}.values())
+        chosen = chosen or [entry for entry in images if entry.platform is None]
+        if not chosen:
+            offered = ", ".join(str(entry.platform) for entry in images) or "none"
+            asked = ", ".join(map(str, wanted.platforms))
+            raise NotFound(f"{what}: there is no image for {asked}, only for: {offered}")
+    whole = chosen[: wanted.limit] if wanted.limit else chosen
+    return whole, [entry for entry in index.entries if entry not in whole] if wanted.all_metadata else []
+
+
+def _is_image(entry: IndexEntry) -> bool:
+    unknown = entry.platform is not None and entry.platform.os == "unknown"
+    return media_types.kind(entry.descriptor.media_type) in ("index", "manifest") and not (
+        entry.is_attestation or unknown
+    )
+
+
+@dataclass(slots=True)
+class Documents:
+    """One image on its way: its documents are fetched, checked, stored and labelled for gc."""
+
+    registry: RegistryClient
+    reference: Reference
+    sink: BlobSink
+    show: Show = ignore
+    found: Found = nobody
+    _seen: set[str] = field(default_factory=set)
+
+    async def fetch(self, target: Descriptor, wanted: Wanted) -> list[FetchedManifest]:
+        """The manifests for `wanted` below `target`, base of the document tree first.
+
+        Raises NotFound if there is none, InvalidArgument for what is malformed, and the errors of the registry.
+        """
+        fetched = await self._below(target, wanted, whole=True, depth=0)
+        if not any(each.whole for each in fetched):
+            raise NotFound(f"image {self.reference}: its index names no image")
+        return fetched
+
+    async def _below(self, target: Descriptor, wanted: Wanted, *, whole: bool, depth: int) -> list[FetchedManifest]:
+        if depth >= MAX_NESTING:
+            raise InvalidArgument(f"image {self.reference}: indexes are nested more than {MAX_NESTING} deep")
+        if target.digest in self._seen:
+            return []
+        self._seen.add(target.digest)
+        what = f"{media_types.kind(target.media_type)} {target.digest} of {self.reference}"
+        data = await self._document(target)
+        if media_types.kind(target.media_type) != "index":
+            return [await self._manifest(target, data, what, wanted, whole=whole)]
+        index = documents.index(data, target.media_type, what)
+        await self.store(target, data, [entry.descriptor for entry in index.entries])
+        chosen, others = select(index, wanted, what)
+        self.found(target, [entry.descriptor for entry in (*chosen, *others)])
+        fetched = []
+        for entry in (*chosen, *others):
+            deeper = whole and entry in chosen
+            fetched += await self._below(entry.descriptor, wanted, whole=deeper, depth=depth + 1)
+        return fetched
+
+    async def _manifest(
+        self, target: Descriptor, data: bytes, what: str, wanted: Wanted, *, whole: bool
+    ) -> FetchedManifest:
+        manifest = documents.manifest(data, target.media_type, what)
+        children = (manifest.config, *manifest.layers)
+        await self.store(target, data, children)
+        self.found(target, children if whole else children[:1])
+        return FetchedManifest(target, manifest, await self._config(manifest.config, wanted), whole)
+
+    async def _config(self, descriptor: Descriptor, wanted: Wanted) -> ImageConfig | None:
+        """Store the config, and read it if it is one of a container image."""
+        image = media_types.kind(descriptor.media_type) == "config"
+        if not image and not wanted.artifacts:
+            raise InvalidArgument(
+                f"{self.reference}: it is not a container image: its config is {descriptor.media_type[:200]!r}"
+            )
+        if descriptor.size > documents.MAX_SIZE:
+            raise InvalidArgument(f"image {self.reference}: its config has {descriptor.size} bytes")
+        await copy_blob(self.registry, self.reference, descriptor, self.sink, {}, self.show)
+        if not image:
+            return None
+        data = await self.sink.read(descriptor.digest, documents.MAX_SIZE)
+        return documents.config(data, f"config {descriptor.digest} of {self.reference}")
+
+    async def _document(self, target: Descriptor) -> bytes:
+        """From the store if it is there, else from the registry."""
+        try:
+            return await self.sink.read(target.digest, documents.MAX_SIZE)
+        except NotFound:
+            return await self.registry.manifest(self.reference, target)
+
+    async def store(self, target: Descriptor, data: bytes, children: Sequence[Descriptor]) -> None:
+        """A document with the labels that keep its children."""
+        labels = gc_labels.of_children(children)
+        source = gc_labels.of_source(self.reference.host, self.reference.path)
+        writer = await open_writer(self.sink, target)
+        kind = media_types.kind(target.media_type)
+        if writer is None:
+            await add_labels(self.sink, target.digest, labels, self.reference)
+            return self.show(Progress(target.digest, kind, target.size, target.size, State.EXISTS))
+        try:
+            async with writer:
+                await write_whole(writer, data)
+                await writer.commit(len(data), target.digest, {**labels, **source})
+        except AlreadyExists:
+            await add_labels(self.sink, target.digest, labels, self.reference)
+        except FailedPrecondition as error:
+            await self.sink.abort(media_types.ref_key(target.media_type, target.digest))
+            raise DataLoss(
+                f"{kind} {target.digest}: an earlier pull left other bytes, now dropped (pull again)"
+            ) from error
+        return self.show(Progress(target.digest, kind, target.size, target.size, State.DONE))
+
+
+def check(reference: Reference, fetched: FetchedManifest, platforms: Sequence[Platform]) -> ImageConfig:
+    """Before the layers are fetched: do the documents agree, and is the image for one of these platforms?
+
+    Raises InvalidArgument, NotFound.
+    """
+    if fetched.config is None:
+        raise InvalidArgument(f"{reference}: it is not a container image")
+    layers, diff_ids = len(fetched.manifest.layers), len(fetched.config.diff_ids)
+    if layers != diff_ids:
+        raise InvalidArgument(f"image {reference}: it has {layers} layers, but its config has {diff_ids} diff ids")
+    made_for = fetched.config.platform
+    if platforms and made_for.os and all(rank(wanted, made_for) is None for wanted in platforms):
+        raise NotFound(
+            f"image {reference}: there is no image for {', '.join(map(str, platforms))}, only for: {made_for}"
+        )
+    return fetched.config

@@ -1,0 +1,17 @@
+"""The settings of `io.containerd.transfer.v1.local`, under containerd's names."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TransferConfig:
+    """How images are moved."""
+
+    max_concurrent_downloads: int = 3
+    """Layers fetched at once, by all pulls together."""
+    max_concurrent_uploaded_layers: int = 3
+    """Layers pushed at once, by all pushes together."""
+    config_path: str = ""
+    """Folders of host directories (hosts.toml), separated by colons, for clients that name none."""
+    default_snapshotter: str = "overlayfs"
+    """The snapshotter to unpack with when a client names none."""

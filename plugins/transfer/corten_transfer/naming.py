@@ -1,0 +1,71 @@
+"""Records of images in the store: which names an image gets, and putting them there."""
+
+from collections.abc import Mapping, Sequence
+
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.metadata import ImageStore
+from corten.contracts.objects import Image
+from corten.contracts.scope import Scope
+from corten.contracts.transfer import Reference, StoreImage
+from corten.errors import AlreadyExists, InvalidArgument, NotFound
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
+
+from .parts import Parts
+
+
+def pulled(wanted: StoreImage, target: Descriptor) -> list[str]:
+    """The names of an image from a registry or of a tag: its own, and the further ones. Raises InvalidArgument."""
+    names = [wanted.name] if wanted.name else []
+    further = [reference for reference in wanted.references if not reference.is_prefix]
+    names += [f"{each.name}@{target.digest}" if each.add_digest else each.name for each in further]
+    if not names:
+        raise InvalidArgument("transfer: the destination has no name for the image")
+    return list(dict.fromkeys(names))
+
+
+def imported(wanted: StoreImage, target: Descriptor) -> list[str]:
+    """The names of an image of an archive, by its annotations and the prefixes that are asked for; may be none."""
+    names = []
+    for reference in wanted.references:
+        if not reference.is_prefix:
+            continue
+        name = _annotated(target.annotations, reference)
+        if name:
+            names.append(name)
+        if reference.add_digest and not (name and reference.skip_named_digest):
+            names.append(f"{reference.name}@{target.digest}")
+    return list(dict.fromkeys(names))
+
+
+def _annotated(annotations: Mapping[str, str], reference: Reference) -> str:
+    """A whole name counts if it begins with the prefix or may overwrite it; a mere tag is put behind the prefix."""
+    prefix = reference.name
+    if whole := annotations.get(IMAGE_NAME, ""):
+        return whole if reference.allow_overwrite or not prefix or _begins(whole, prefix) else ""
+    tag = annotations.get(REF_NAME, "")
+    if any(mark in tag for mark in "/:@"):
+        return tag if reference.allow_overwrite or not prefix or _begins(tag, prefix) else ""
+    return f"{prefix}:{tag}" if tag and prefix else ""
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and (len(name) == len(prefix) or name[len(prefix)] in "/:@" or prefix[-1] in "/:@")
+
+
+async def save(parts: Parts, scope: Scope, names: Sequence[str], target: Descriptor, labels: Mapping[str, str]) -> None:
+    """Let these names point to the target, made or changed."""
+    store = parts.metadata.images(scope)
+    for name in names:
+        image = await parts.pools.run("metadata", _put, store, Image(name, target, labels))
+        await parts.hooks.image_pulled(scope.namespace, image)
+
+
+def _put(store: ImageStore, image: Image) -> Image:
+    while True:
+        try:
+            return store.create(image)
+        except AlreadyExists:
+            try:
+                return store.update(image, ("target", *(f"labels.{key}" for key in image.labels)))
+            except NotFound:
+                continue  # removed in between

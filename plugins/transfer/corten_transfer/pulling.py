@@ -1,0 +1,124 @@
+"""Registry to store: documents first, then layers side by side, each unpacked as soon as it can be."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from corten import platforms, references
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.scope import Scope
+from corten.contracts.transfer import AskLogin, Login, RegistryImage, StoreImage, Unpack
+from corten.errors import InvalidArgument
+from corten.platforms import rank
+from corten.registry.authority import Ask
+from corten.registry.client import RegistryClient
+from corten.registry.credentials import Credentials
+from corten.registry.pull import Layers
+from corten.registry.tree import Documents, FetchedManifest, Wanted, check
+
+from . import naming
+from .leased import leased
+from .parts import Parts
+from .reporting import Report
+from .unpacking import Unpacking
+
+
+async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: StoreImage, report: Report) -> None:
+    """Have the image in the store, unpacked as asked, and its names pointing to it."""
+    reference = references.parse(source.reference)
+    async with AsyncExitStack() as stack:
+        scope = await stack.enter_async_context(leased(parts, scope))
+        registry = await stack.enter_async_context(client_for(parts, source))
+        report.say(f"Resolving from {source}")
+        target = await registry.resolve(reference)
+        names = naming.pulled(destination, target)
+        report.say(f"Pulling from {source}")
+        report.say("fetching image content", names[0], target)
+        report.root(names[0], target)
+        sink = parts.sink(scope)
+        documents = Documents(registry, reference, sink, report.blob, report.found)
+        fetched = await documents.fetch(target, _wanted(destination))
+        _check(reference, fetched, destination)
+        layers = Layers(registry, reference, sink, report.blob, parts.downloads)
+        await _fetch_and_unpack(parts, scope, fetched, layers, destination, report)
+        await naming.save(parts, scope, names, _plain(target), destination.labels)
+    for name in names:
+        report.say("saved", name, target)
+    report.say(f"Completed pull from {source}")
+
+
+async def _fetch_and_unpack(
+    parts: Parts,
+    scope: Scope,
+    fetched: list[FetchedManifest],
+    layers: Layers,
+    destination: StoreImage,
+    report: Report,
+) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for image in fetched:
+                if image.whole:
+                    layers.start(group, image.manifest.layers)
+            for wanted in destination.unpacks:
+                unpacking = Unpacking(parts, scope, wanted.snapshotter or parts.config.default_snapshotter, report)
+                for image in to_unpack(fetched, wanted):
+                    group.create_task(unpacking.unpack(image, layers.ready), name=f"unpack {image.descriptor.digest}")
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def to_unpack(fetched: list[FetchedManifest], wanted: Unpack) -> list[FetchedManifest]:
+    """The images that are for the platform, the best of them if there are several."""
+    platform = wanted.platform or platforms.host()
+    offered = [
+        (found, image)
+        for image in fetched
+        if image.whole and image.config and (found := rank(platform, image.config.platform)) is not None
+    ]
+    return [min(offered, key=lambda each: each[0])[1]] if offered else []
+
+
+def _wanted(destination: StoreImage) -> Wanted:
+    return Wanted(destination.platforms, destination.all_metadata, destination.manifest_limit, artifacts=True)
+
+
+def _check(reference: references.Reference, fetched: list[FetchedManifest], destination: StoreImage) -> None:
+    """An artifact may be stored, but not unpacked; images must be for what they were asked for."""
+    for image in fetched:
+        if image.whole and image.config is not None:
+            check(reference, image, destination.platforms)
+    if destination.unpacks and not any(image.config for image in fetched if image.whole):
+        kind = fetched[0].manifest.config.media_type
+        raise InvalidArgument(f"image {reference}: it is not a container image to unpack: its config is {kind[:200]!r}")
+
+
+def _plain(target: Descriptor) -> Descriptor:
+    return Descriptor(target.media_type, target.digest, target.size)
+
+
+def client_for(parts: Parts, side: RegistryImage) -> RegistryClient:
+    """A client as the transfer asks for it, with the plugin's settings for what it leaves open."""
+    if side.scheme not in ("", "http", "https"):
+        raise InvalidArgument(f"transfer: there is no scheme {side.scheme[:80]!r} for registries (http or https)")
+    roots = [Path(root) for root in (side.host_dir or parts.config.config_path).split(":") if root]
+    return RegistryClient(
+        plain_http={"": None, "http": True, "https": False}[side.scheme],
+        host_roots=roots,
+        headers=side.headers,
+        ask=_asking(side.ask) if side.ask else None,
+    )
+
+
+def _asking(ask: AskLogin) -> Ask:
+    async def asked(host: str, reference: str, challenges: object) -> Credentials | None:
+        login: Login | None = await ask(host, reference, list(challenges) if isinstance(challenges, list) else [])
+        if login is None:
+            return None
+        if login.header:
+            return Credentials(header=login.header)
+        if not login.username:
+            return Credentials(identity_token=login.secret) if login.secret else None
+        return Credentials(login.username, login.secret)
+
+    return asked

@@ -1,0 +1,74 @@
+"""What is told of a transfer, in containerd's words: a tree of items by their ingest refs, each with its last event."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.transfer import ShowTransfer, TransferProgress
+from corten.oci_image import media_types
+from corten.registry.progress import Progress, State
+
+INTERVAL = 0.1
+"""Seconds between two events of the same item that only its offset tells apart."""
+_EVENTS: Mapping[State, str] = {State.WAITING: "waiting", State.DONE: "complete", State.EXISTS: "already exists"}
+
+
+def ref(descriptor: Descriptor) -> str:
+    return media_types.ref_key(descriptor.media_type, descriptor.digest)
+
+
+class Report:
+    """The items of one transfer below `root`; `moving` is the word for those under way."""
+
+    def __init__(self, show: ShowTransfer, moving: str = "downloading") -> None:
+        self._show = show
+        self._moving = moving
+        self._root: tuple[str, ...] = ()
+        self._items: dict[str, Descriptor] = {}
+        self._parents: dict[str, list[str]] = {}
+        self._told: dict[str, float] = {}
+
+    def say(self, event: str, name: str = "", descriptor: Descriptor | None = None) -> None:
+        """An event of the whole transfer, or, with a name, of an image."""
+        self._show(TransferProgress(event, name, descriptor=descriptor))
+
+    def root(self, name: str, target: Descriptor) -> None:
+        """The image that all items are part of."""
+        self._root = (name,)
+        self._add(target)
+
+    def found(self, parent: Descriptor, children: Sequence[Descriptor]) -> None:
+        """The children of a document, which are on their way now."""
+        for child in children:
+            parents = self._parents.setdefault(child.digest, [])
+            if ref(parent) not in parents:
+                parents.append(ref(parent))
+            self._add(child)
+
+    def blob(self, progress: Progress) -> None:
+        """What the registry client tells of a blob."""
+        if (item := self._items.get(progress.digest)) is None:
+            return
+        if progress.state is State.FETCHING and not self._due(progress):
+            return
+        self._tell(_EVENTS.get(progress.state, self._moving), item, progress.offset)
+
+    def layer(self, event: str, item: Descriptor, offset: int) -> None:
+        """The unpacking of a layer: `extracting` or `extracted`."""
+        self._tell(event, item, offset)
+
+    def _add(self, item: Descriptor) -> None:
+        if item.digest not in self._items:
+            self._items[item.digest] = item
+            self._tell("waiting", item, 0)
+
+    def _due(self, progress: Progress) -> bool:
+        now = time.monotonic()
+        due = now - self._told.get(progress.digest, 0.0) >= INTERVAL
+        if due:
+            self._told[progress.digest] = now
+        return due
+
+    def _tell(self, event: str, item: Descriptor, offset: int) -> None:
+        parents = tuple(self._parents.get(item.digest, ())) or self._root
+        self._show(TransferProgress(event, ref(item), parents, offset, item.size, item))

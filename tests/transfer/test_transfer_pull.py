@@ -1,0 +1,150 @@
+"""Pulls by the daemon: what arrives, what is told meanwhile, platforms, names, and clear errors."""
+
+import asyncio
+from collections.abc import Iterator
+
+import images
+import peers
+import pytest
+from corten import platforms
+from corten.api.types.platform_pb2 import Platform
+from corten.api.types.transfer.imagestore_pb2 import ImageReference, ImageStore, UnpackConfiguration
+from corten.api.types.transfer.progress_pb2 import Progress
+from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
+from corten.client.client import Client
+from corten.client.image import resolve
+from corten.errors import InvalidArgument, NotFound, Unimplemented
+from daemon import Daemon, running_daemon
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+HOST = platforms.host()
+HERE = Platform(os=HOST.os, architecture=HOST.architecture, variant=HOST.variant)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("registry")
+    with peers.registry(folder / "registry") as address:
+        images.push(images.write_layout(folder / "five"), f"{address}/lib/five:v1")
+        yield address
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with running_daemon() as running:
+        yield running
+
+
+def source(name: str) -> OCIRegistry:
+    return OCIRegistry(reference=name, resolver=RegistryResolver(default_scheme="http"))
+
+
+def unpacked(name: str, snapshotter: str = "") -> ImageStore:
+    unpack = UnpackConfiguration(platform=HERE, snapshotter=snapshotter)
+    return ImageStore(name=name, platforms=[HERE], unpacks=[unpack], labels={"a": "b"})
+
+
+async def test_the_image_is_there_unpacked_and_named(daemon: Daemon, registry: str) -> None:
+    name, seen = f"{registry}/lib/five:v1", list[Progress]()
+    async with Client(daemon.address, "pull") as client:
+        await client.transfers.run(source(name), unpacked(name), seen.append)
+        image = await client.images.get(name)
+        found = await resolve(client, image)
+        assert image.labels == {"a": "b"}
+        top = await client.snapshots("overlayfs").stat(found.top)
+        assert top.kind == "committed"
+        assert (await client.content.info(found.manifest.config.digest)).labels[
+            "containerd.io/gc.ref.snapshot.overlayfs"
+        ] == found.top
+        assert [lease.id for lease in await client.leases.list()] == []
+    check_progress(seen, name, found.manifest.layers[0].digest, found.target.digest)
+
+
+def check_progress(seen: list[Progress], name: str, layer: str, manifest: str) -> None:
+    whole = [progress.event for progress in seen if not progress.name]
+    assert whole == [
+        f"Resolving from OCI Registry ({name})",
+        f"Pulling from OCI Registry ({name})",
+        f"Completed pull from OCI Registry ({name})",
+    ]
+    of_image = [progress.event for progress in seen if progress.name == name]
+    assert of_image == ["fetching image content", "saved"]
+    items = {progress.name: progress for progress in seen if progress.parents}
+    assert items[f"manifest-{manifest}"].parents == [name]
+    assert items[f"layer-{layer}"].parents == [f"manifest-{manifest}"]
+    assert items[f"layer-{layer}"].desc.digest == layer
+    events = [progress.event for progress in seen if progress.name == f"layer-{layer}"]
+    assert (events[0], events[-1]) == ("waiting", "extracted")
+    assert {"complete", "extracting"} <= set(events)
+
+
+async def test_again_nothing_is_fetched(daemon: Daemon, registry: str) -> None:
+    name, seen = f"{registry}/lib/five:v1", list[Progress]()
+    async with Client(daemon.address, "again") as client:
+        await client.transfers.run(source(name), unpacked(name))
+        await client.transfers.run(source(name), unpacked(name), seen.append)
+    events = {progress.event for progress in seen if progress.parents}
+    assert events == {"waiting", "already exists", "extracted"}
+
+
+async def test_many_at_once_share_the_work(daemon: Daemon, registry: str) -> None:
+    name = f"{registry}/lib/five:v1"
+    async with Client(daemon.address, "many") as client:
+        seen: list[list[Progress]] = [[] for _ in range(4)]
+        await asyncio.gather(
+            *(client.transfers.run(source(name), unpacked(name), each.append) for each in seen),
+        )
+        extracting = {(n, p.name) for n, each in enumerate(seen) for p in each if p.event == "extracting"}
+        assert len({layer for _, layer in extracting}) == len(extracting) == 5
+        assert await client.content.statuses() == []
+        assert len([each async for each in client.snapshots("overlayfs").walk()]) == 5
+
+
+async def test_ctr_runs_what_the_daemon_pulled(daemon: Daemon, registry: str) -> None:
+    name = f"{registry}/lib/five:v1"
+    async with Client(daemon.address, "default") as client:
+        await client.transfers.run(source(name), unpacked(name, "native"))
+    ctr = daemon.ctr
+    said = await asyncio.to_thread(ctr, "run", "--rm", "--snapshotter", "native", name, "one", "cat", "/data/changed")
+    assert said == "second"
+
+
+async def test_all_names(daemon: Daemon, registry: str) -> None:
+    name = f"{registry}/lib/five:v1"
+    further = [
+        ImageReference(name="plain.example/a:1"),
+        ImageReference(name="digest.example/a", add_digest=True),
+        ImageReference(name="prefix.example/a", is_prefix=True),
+    ]
+    async with Client(daemon.address, "names") as client:
+        await client.transfers.run(source(name), ImageStore(name="x.example/y:z", extra_references=further))
+        names = [image.name for image in await client.images.list()]
+        digest = (await client.images.get("x.example/y:z")).target.digest
+        assert names == [f"digest.example/a@{digest}", "plain.example/a:1", "x.example/y:z"]
+        await client.transfers.run(ImageStore(name="x.example/y:z"), ImageStore(name="tagged:1", labels={"t": "1"}))
+        tagged = await client.images.get("tagged:1")
+        assert (tagged.target.digest, tagged.labels) == (digest, {"t": "1"})
+
+
+async def test_what_does_not_work_says_why(daemon: Daemon, registry: str) -> None:
+    name = f"{registry}/lib/five:v1"
+    other = ImageStore(name=name, platforms=[Platform(os="linux", architecture="s390x")])
+    async with Client(daemon.address, "wrong") as client:
+        run = client.transfers.run
+        with pytest.raises(NotFound, match=r"linux/s390x, only for: linux/amd64"):
+            await run(source(name), other)
+        with pytest.raises(NotFound, match="not found there"):
+            await run(source(f"{registry}/lib/none:v1"), unpacked("n"))
+        with pytest.raises(InvalidArgument, match="no name"):
+            await run(source(name), ImageStore())
+        with pytest.raises(InvalidArgument, match="there is no plugin of that name"):
+            await run(source(name), unpacked("n", "none"))
+        with pytest.raises(Unimplemented, match="nothing of type"):
+            await run(Platform(), unpacked("n"))
+        with pytest.raises(Unimplemented, match="nothing that this plugin does"):
+            await run(source(name), source(name))
+        with pytest.raises(NotFound, match="stream 'gone'"):
+            asked = OCIRegistry(reference=name, resolver=RegistryResolver(auth_stream="gone"))
+            await run(asked, unpacked("n"))
+        assert await client.images.list() == []
+        assert [lease.id for lease in await client.leases.list()] == []
