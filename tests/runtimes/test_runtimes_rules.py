@@ -117,6 +117,27 @@ def test_what_a_spec_tells() -> None:
     assert bundle.remapped_group({}) == 0
 
 
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("{", "not JSON"), ("[" * 100_000, "not JSON"), ("[]", "not a JSON object"), ("null", "not a JSON object"),
+        ('{"linux": "x"}', "linux of"), ('{"linux": [1]}', "linux of"), ('{"hooks": 5}', "hooks of"),
+        ('{"linux": {"namespaces": {"type": "pid"}}}', "linux.namespaces"),
+        ('{"linux": {"namespaces": ["pid"]}}', "linux.namespaces"),
+        ('{"linux": {"gidMappings": [{"containerID": 0}]}}', "hostID"),
+        ('{"linux": {"gidMappings": [{"containerID": 0, "hostID": 4294967295}]}}', "hostID"),
+        ('{"linux": {"gidMappings": [{"containerID": 0, "hostID": "0"}]}}', "hostID"),
+    ],
+)  # fmt: skip
+def test_a_malformed_spec_leaves_nothing(tmp_path: Path, spec: str, says: str) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "root").mkdir()
+    store = bundle.Bundles(tmp_path / "state", tmp_path / "root")
+    with pytest.raises(InvalidArgument, match=says):
+        store.create("ns", "c1", spec.encode())
+    assert list(store.all()) == []
+
+
 def test_bundles_are_made_and_taken_away_whole(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "root").mkdir()

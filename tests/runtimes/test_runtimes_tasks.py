@@ -14,8 +14,10 @@ from corten.api.types.runc.options import oci_pb2
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
-from corten.errors import CortenError, InvalidArgument, NotFound, Unimplemented
+from corten.errors import CortenError, InvalidArgument, NotFound, ResourceExhausted, Unimplemented
+from corten_runtimes.registration import RuncConfig
 from counts import count
+from runtimes.conftest import clear
 from runtimes.world import NAMESPACE, RUNC, World, eventually, process
 
 pytestmark = pytest.mark.integration
@@ -42,6 +44,26 @@ async def test_events_come_in_the_mandatory_order(runtime: Any, world: World) ->
     created = world.events.events()[0][1]
     assert (created.pid, len(created.rootfs)) == (ended.pid, 1)
     assert {envelope.namespace for envelope in world.events.envelopes} == {NAMESPACE}
+
+
+async def test_execs_of_a_container_have_a_bound(world: World) -> None:
+    world.config = RuncConfig(max_execs=2)
+    runtime = await world.runtime()
+    try:
+        task = await runtime.create(NAMESPACE, "crowded", world.options("/bin/sleep", "60"))
+        await task.start()
+        for name in ("a", "b"):
+            await task.exec(name, process(["/bin/true"]), Stdio())
+        with pytest.raises(ResourceExhausted, match="max_execs"):
+            await task.exec("c", process(["/bin/true"]), Stdio())
+        await task.delete("a")
+        await task.exec("c", process(["/bin/true"]), Stdio())
+        await task.delete("b")
+        with pytest.raises(InvalidArgument, match="not JSON"):
+            await task.exec("deep", AnyValue("x", b"[" * 100_000), Stdio(terminal=True))
+    finally:
+        await clear(runtime)
+        await runtime.close()
 
 
 async def test_codes_of_short_lived_processes_are_never_lost(runtime: Any, world: World) -> None:

@@ -16,12 +16,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from corten.errors import AlreadyExists, InvalidArgument, mapped
 from corten.linux import mount
 
 assert sys.platform != "win32"
+
+
+_MAX_ID = 2**32 - 2
 
 
 class Bundles:
@@ -78,20 +81,38 @@ class Bundles:
 
 
 def parse_spec(id: str, spec: bytes) -> Mapping[str, Any]:
-    """The OCI spec as a mapping. Raises InvalidArgument."""
+    """The OCI spec as a mapping, well formed where Corten itself reads it. Raises InvalidArgument."""
     try:
         parsed = json.loads(spec)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"task {id!r}: its OCI spec is not JSON: {error}") from None
-    if not isinstance(parsed, dict):
-        raise InvalidArgument(f"task {id!r}: its OCI spec is not a JSON object")
-    return parsed
+    if complaint := _complaint(parsed):
+        raise InvalidArgument(f"task {id!r}: {complaint}")
+    return cast("Mapping[str, Any]", parsed)
+
+
+def _complaint(spec: Any) -> str:
+    """What is wrong with the shape of a spec; empty for nothing."""
+    if not isinstance(spec, dict):
+        return "its OCI spec is not a JSON object"
+    linux = spec.get("linux") or {}
+    for name, part in (("linux", linux), ("hooks", spec.get("hooks") or {})):
+        if not isinstance(part, dict):
+            return f"{name} of its OCI spec is not an object"
+    for name in ("namespaces", "gidMappings"):
+        entries = linux.get(name) or []
+        if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+            return f"linux.{name} of its OCI spec is not a list of objects"
+    ids = [entry.get("hostID") for entry in linux.get("gidMappings") or []]
+    if not all(type(id) is int and 0 <= id <= _MAX_ID for id in ids):
+        return f"a hostID in linux.gidMappings of its OCI spec is not a number from 0 to {_MAX_ID}"
+    return ""
 
 
 def remapped_group(spec: Mapping[str, Any]) -> int:
     """The host's gid for group 0 of a container with a user namespace, which must reach its bundle; 0 without one."""
     mappings = (spec.get("linux") or {}).get("gidMappings") or []
-    return next((int(m["hostID"]) for m in mappings if m.get("containerID") == 0), 0)
+    return next((m["hostID"] for m in mappings if m.get("containerID") == 0), 0)
 
 
 def write_private(path: Path, data: bytes) -> None:

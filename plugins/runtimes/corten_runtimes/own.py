@@ -27,6 +27,7 @@ assert sys.platform != "win32"
 
 from . import bundle as bundles
 from . import names
+from .registration import RuncConfig
 from .shim import direct, settings
 from .shim.service import spec_facts
 
@@ -41,12 +42,11 @@ _REMOVE_DEADLINE = 30.0
 class OwnShim:
     """Handles `io.containerd.runc.v2`, unless it is told to leave that to the binary."""
 
-    def __init__(
-        self, workers: Workers, pools: Pools, state: Path, ttrpc_address: str, runc: str, runc_root: str, enabled: bool
-    ) -> None:
+    def __init__(self, workers: Workers, pools: Pools, state: Path, ttrpc_address: str, config: RuncConfig) -> None:
         self._workers, self._pools, self._state = workers, pools, state
-        self._ttrpc_address, self._runc, self._enabled = ttrpc_address, runc, enabled
-        self._runc_root = runc_root or str(state / "runc")
+        self._ttrpc_address, self._runc, self._enabled = ttrpc_address, config.runc, config.shim != "binary"
+        self._runc_root = config.runc_root or str(state / "runc")
+        self._max_execs = config.max_execs
         self._runc_version: tuple[str, int, int] = ("", 0, 0)
         self._runc_tried = False
 
@@ -104,6 +104,7 @@ class OwnShim:
             "ttrpc_address": self._ttrpc_address,
             "runc": self._runc,
             "runc_root": self._runc_root,
+            "max_execs": str(self._max_execs),
             "direct": "yes" if self._direct() else "",
         }
         os.makedirs(record["corten"]["runc_root"], 0o700, exist_ok=True)

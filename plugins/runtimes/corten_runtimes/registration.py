@@ -17,6 +17,8 @@ class RuncConfig:
     """The OCI runtime, unless a container's options name another: a name on PATH or an absolute path."""
     runc_root: str = ""
     """Where runc keeps its state, with a folder for each namespace; empty: `runc` in the state directory."""
+    max_execs: int = 512
+    """Execs that a container may have at a time, those that have ended but are not deleted too."""
 
 
 def plugins() -> tuple[Registration, ...]:
@@ -50,15 +52,12 @@ def _runc(context: PluginContext) -> object:
     if sys.platform == "linux":
         from .own import OwnShim
 
-        config = context.config_as(RuncConfig)
         return OwnShim(
             context.workers,
             context.pools,
             context.state.parent,
             context.ttrpc_address,
-            config.runc,
-            config.runc_root,
-            config.shim != "binary",
+            context.config_as(RuncConfig),
         )
     raise SkipPlugin(_NOT_HERE)
 

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corten.contracts.mounts import Mount
-from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented, mapped
+from corten.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unimplemented,
+    mapped,
+)
 from corten.linux import mount
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -24,7 +32,7 @@ from .spawn import RuncSettings
 from .streams import HELD_MAX, Stdio, Streams
 
 EXECS_MAX = 512
-"""Execs that one container may have at a time."""
+"""Execs that a container may have at a time, unless the settings say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Making:
     """Whether it has a pid namespace of its own, so that nothing outlives init."""
     console: str
     """Prefix of paths for console sockets."""
+    max_execs: int = EXECS_MAX
     direct_start: bool = False
     """Whether runc is of a version for which `direct` was tried."""
     direct_delete: bool = False
@@ -117,11 +126,14 @@ class Container:
         if exec_id in self.execs:
             raise AlreadyExists(f"exec {exec_id!r} of task {self.id!r}: already exists")
         self.init.require("exec")
-        if len(self.execs) >= EXECS_MAX:
-            raise FailedPrecondition(f"task {self.id!r}: it has {EXECS_MAX} execs (delete those that have ended)")
+        if len(self.execs) >= self.making.max_execs:
+            raise ResourceExhausted(
+                f"task {self.id!r}: it has {len(self.execs)} execs, the most that max_execs allows "
+                "(delete those that have ended)"
+            )
         try:
             process = with_terminal(spec, stdio.terminal)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise InvalidArgument(f"exec {exec_id!r} of task {self.id!r}: the process is not JSON: {error}") from None
         with mapped(f"exec {exec_id!r} of task {self.id!r}"):
             files.write(self._spec_path(exec_id), process)

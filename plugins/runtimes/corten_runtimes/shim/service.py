@@ -17,7 +17,7 @@ from google.protobuf.empty_pb2 import Empty
 assert sys.platform != "win32"
 
 from . import files
-from .container import Container, Making
+from .container import EXECS_MAX, Container, Making
 from .events import Announcer
 from .loop import Loop, Steps
 from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
@@ -230,6 +230,7 @@ class TaskService:
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),
             console=self._settings["console"],
+            max_execs=int(self._settings.get("max_execs") or EXECS_MAX),
             direct_start=tried,
             direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,
         )
