@@ -134,6 +134,15 @@ def test_exec_inherits_what_it_does_not_change() -> None:
         spec.process(base, [])
 
 
+def test_no_capability_is_inheritable() -> None:
+    """CVE-2022-24769: not in a container's first process, and not in an exec, whoever wrote the container's spec."""
+    kinds = ("ambient", "bounding", "effective", "inheritable", "permitted")
+    foreign = {"process": {"capabilities": {kind: ["CAP_KILL"] for kind in kinds}}}
+    made = spec.build("ns", "c", SpecOptions(args=("x",), privileged=True))
+    for found in (made["process"], spec.process(made, ["x"]), spec.process(foreign, ["x"])):
+        assert set(found["capabilities"]) == {"bounding", "effective", "permitted"}
+
+
 @given(first=options, second=options)
 def test_specs_share_no_mutable_part(first: SpecOptions, second: SpecOptions) -> None:
     """CVE-2021-21334: variables of one container must never show up in another of the same image."""

@@ -45,6 +45,15 @@ def test_numbers_out_of_range(user: str) -> None:
         users.resolve(user, PASSWD, GROUP)
 
 
+@pytest.mark.parametrize("number", ["2147483648", "4294967296", "99999999999999999999"])
+def test_a_number_is_never_a_name(number: str) -> None:
+    """CVE-2026-46680: an image's account that is called like a number out of range must not be taken, least as root."""
+    with pytest.raises(InvalidArgument):
+        users.resolve(number, f"{number}:x:0:0::/:/bin/sh\n".encode())
+    with pytest.raises(InvalidArgument):
+        users.resolve(f"0:{number}", b"", f"{number}:x:0:\n".encode())
+
+
 @given(st.text(max_size=20), st.binary(max_size=200), st.binary(max_size=200))
 def test_hostile_bytes_only_raise_corten_errors(user: str, passwd: bytes, group: bytes) -> None:
     try:

@@ -60,6 +60,9 @@ def process(
         "terminal": terminal,
     }
     changed.pop("consoleSize", None)
+    # Inheritable capabilities reach programs that run as other users (CVE-2022-24769); ambient ones need them.
+    for kind in ("inheritable", "ambient"):
+        (changed.get("capabilities") or {}).pop(kind, None)
     if user is not None:
         changed["user"] = _user(user)
     return changed
