@@ -135,7 +135,10 @@ async def test_removal_with_gc_abandoned(daemon: Daemon, reference: str) -> None
     async with Channel(daemon.address) as channel:
         await settled(channel.unary, CONTAINERS["Delete"], containers_pb2.DeleteContainerRequest(id="model"))
         delete = images_pb2.DeleteImageRequest(name=reference, sync=True)
-        await abandoned(channel, IMAGES["Delete"], delete, 0.001)
+        delay = 0.001
+        while await settled(channel.unary, IMAGES["Get"], images_pb2.GetImageRequest(name=reference)):
+            await abandoned(channel, IMAGES["Delete"], delete, delay)  # too soon, and it has not even been sent
+            delay *= 2
     wait_until(lambda: daemon.ctr("content", "ls", "-q") == "", "the content is collected")
     wait_until(lambda: not daemon.ctr("snapshots", "ls").splitlines()[1:], "the snapshots are collected")
 

@@ -133,7 +133,7 @@ async def half_written(data: bytes, digest: str) -> AsyncIterator[content_pb2.Wr
 
 
 async def finished(data: bytes, offset: int, digest: str) -> AsyncIterator[content_pb2.WriteContentRequest]:
-    """The rest, committed."""
+    """The rest, committed as something that no collection takes."""
     yield content_pb2.WriteContentRequest(
         action=content_pb2.WriteAction.COMMIT,
         ref="half",
@@ -141,6 +141,7 @@ async def finished(data: bytes, offset: int, digest: str) -> AsyncIterator[conte
         expected=digest,
         offset=offset,
         data=data[offset:],
+        labels={"containerd.io/gc.root": "1"},
     )
 
 
