@@ -83,20 +83,32 @@ def _ready(payload: bytes, fds: list[int], ready: Callable[[bytes], None]) -> No
     ready(payload)
 
 
+class _Reply:
+    """The answer of a detached process, given once."""
+
+    __slots__ = ("_private", "given")
+
+    def __init__(self, private: socket) -> None:
+        self._private, self.given = private, False
+
+    def __call__(self, answer: bytes) -> None:
+        self.given = True
+        frames.send_frame(self._private, 0, answer)
+        self._private.close()
+
+
 def _answer_early(target: str, private: socket, fds: list[int]) -> None:
-    answered = False
-
-    def ready(answer: bytes) -> None:
-        nonlocal answered
-        answered = True
-        frames.send_frame(private, 0, answer)
-        private.close()
-
-    def run(payload: bytes) -> bytes | None:
-        resolve(target)(payload, fds, ready)
-        return None if answered else b""
-
-    _answer(private, run)
+    request, reply = frames.receive_frame(private), _Reply(private)
+    if request is None:
+        return
+    try:
+        resolve(target)(request[1], fds, reply)
+        if not reply.given:
+            reply(b"")
+    except BaseException as error:
+        if reply.given:
+            raise
+        _refuse(private, error)
 
 
 def resolve(target: str) -> Callable[..., Any]:
@@ -107,20 +119,21 @@ def resolve(target: str) -> Callable[..., Any]:
     return found
 
 
-def _answer(private: socket, run: Callable[[bytes], bytes | None]) -> None:
+def _answer(private: socket, run: Callable[[bytes], bytes]) -> None:
     request = frames.receive_frame(private)
     if request is None:
         return
     try:
         answer = run(request[1])
     except BaseException as error:
-        code, message = describe(error)
-        if private.fileno() < 0:
-            raise
-        frames.send_frame(private, code, message.encode(errors="replace"))
+        _refuse(private, error)
     else:
-        if answer is not None:
-            frames.send_frame(private, 0, answer)
+        frames.send_frame(private, 0, answer)
+
+
+def _refuse(private: socket, error: BaseException) -> None:
+    code, message = describe(error)
+    frames.send_frame(private, code, message.encode(errors="replace"))
 
 
 def describe(error: BaseException) -> tuple[int, str]:

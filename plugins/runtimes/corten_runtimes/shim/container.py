@@ -5,8 +5,9 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from corten.api.types import mount_pb2
 from corten.contracts.mounts import Mount
 from corten.errors import (
     AlreadyExists,
@@ -23,6 +24,7 @@ from corten.linux import mount
 assert sys.platform != "win32"
 
 from . import cgroups, direct, files, spawn
+from .apart import apart
 from .events import Announcer
 from .loop import Later, Loop, Steps
 from .oom import OomWatch
@@ -35,13 +37,12 @@ EXECS_MAX = 512
 """Execs that a container may have at a time, unless the settings say otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
-    """What a container is made of."""
+class Making(NamedTuple):
+    """What a container is made of. (A tuple is made in one step, a frozen dataclass field by field.)"""
 
     id: str
     bundle: str
-    rootfs: Sequence[Mount]
+    rootfs: Sequence[mount_pb2.Mount]
     stdio: Stdio
     runc: RuncSettings
     owner: tuple[int, int]
@@ -89,7 +90,7 @@ class Container:
                     os.mkdir(rootfs, 0o711)
                 except FileExistsError:
                     pass
-                mount.mount_all(making.rootfs, rootfs)
+                apart(lambda: _mount(making.rootfs, rootfs))
             try:
                 pid = yield from self._create()
             except BaseException:
@@ -352,6 +353,10 @@ class Container:
     def _number(self) -> int:
         self._commands += 1
         return self._commands
+
+
+def _mount(mounts: Sequence[mount_pb2.Mount], rootfs: str) -> None:
+    mount.mount_all([Mount(each.type, each.source, each.target, tuple(each.options)) for each in mounts], rootfs)
 
 
 def _remove(path: str) -> None:

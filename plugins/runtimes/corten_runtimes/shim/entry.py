@@ -30,29 +30,47 @@ TEND_EVERY = 60.0
 """Seconds between garbage collections (few cycles are made) and looks at whether anybody can still reach the shim."""
 
 
+_spare: "list[Shim]" = []
+"""Where `prepare` leaves a shim; what was made before the fork costs the child nothing."""
+
+
+def prepare() -> None:
+    """Called in the zygote: make the shim that each of its children will be."""
+    _spare.append(Shim())
+
+
 def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> None:
     """Serve until Shutdown; see the module's docstring."""
     process.name_process("corten-shim")
     process.become_subreaper()
-    shim = Shim(settings.decode(payload))
+    shim = _spare.pop() if _spare else Shim()
+    shim.open(settings.decode(payload))
     ready(b"%d" % os.getpid())
     shim.loop.run()
     shim.close()
 
 
 class Shim:
-    """All that makes a shim but the process: a server, its events, its timers. Made by rehearsals too."""
+    """All that makes a shim but the process: a server, its events, its timers. Holds no descriptor until `open`."""
 
-    def __init__(self, told: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
+        self.path = ""
+        self.loop, self.reaper = Loop(opened=False), Reaper()
+        self.publisher = Publisher(self.loop)
+        self._announcer = Announcer("", self.publisher.publish)
+        self.service = TaskService(self.loop, self.reaper, self._announcer, {}, self.shutdown)
+        self._server = Server(self.loop, SERVICES, self.service.methods)
+
+    def open(self, told: Mapping[str, str]) -> None:
+        """Take up what the daemon told, and listen."""
         _yield_to_oom_killer()
-        self.path: str = told["socket"]
-        self.listener = listen(self.path)
+        self.path = told["socket"]
+        self.loop.open()
+        self.publisher.address = told["ttrpc_address"].removeprefix("unix://")
+        self._announcer.namespace = told["namespace"]
+        self.service.settings = told
+        self._server.serve(listen(self.path))
         os.chdir(self.path.rpartition("/")[0])  # tells whoever looks at the process whose it is
-        self.loop, self.reaper = Loop(), Reaper()
-        self.publisher = Publisher(self.loop, told["ttrpc_address"])
-        announcer = Announcer(told["namespace"], self.publisher.publish)
-        self.service = TaskService(self.loop, self.reaper, announcer, told, self.shutdown)
-        Server(self.loop, self.listener, SERVICES, self.service.methods)
         self.loop.on_child(self.reaper.collect)
         self.loop.after(TEND_EVERY, self._tend)
 
@@ -61,7 +79,10 @@ class Shim:
         self.publisher.when_idle(FLUSH_MAX, lambda: self.loop.after(0, self.loop.stop))
 
     def close(self) -> None:
-        """Remove the socket."""
+        """Let go of all descriptors of the shim's own, and remove the socket."""
+        self._server.close()
+        self.publisher.close()
+        self.loop.release()
         try:
             os.unlink(self.path)
         except FileNotFoundError:

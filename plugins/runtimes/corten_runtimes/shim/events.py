@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from corten.api.events import task_pb2 as events
 from corten.api.types import event_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
@@ -22,13 +23,12 @@ class Announcer:
     """Makes an envelope of each event and gives it to `publish`."""
 
     def __init__(self, namespace: str, publish: Callable[[event_pb2.Envelope], None]) -> None:
-        self._namespace, self._publish = namespace, publish
+        self.namespace, self._publish = namespace, publish
 
     def create(self, container: "Container") -> None:
         making, init = container.making, container.init
         event = events.TaskCreate(container_id=container.id, bundle=making.bundle, pid=init.pid)
-        for mount in making.rootfs:
-            event.rootfs.add(type=mount.type, source=mount.source, target=mount.target, options=mount.options)
+        event.rootfs.extend(making.rootfs)
         event.io.stdin, event.io.stdout, event.io.stderr, event.io.terminal = init.stdio
         self._send("/tasks/create", event)
 
@@ -43,13 +43,13 @@ class Announcer:
         event = events.TaskExit(
             container_id=container.id, id=process.id or container.id, pid=process.pid, exit_status=ended.status
         )
-        event.exited_at.FromNanoseconds(ended.at)
+        stamp(event.exited_at, ended.at)
         self._send("/tasks/exit", event)
 
     def delete(self, container: "Container", init: Process) -> None:
         ended = init.outcome or Ended(0, 0)
         event = events.TaskDelete(container_id=container.id, pid=init.pid, exit_status=ended.status)
-        event.exited_at.FromNanoseconds(ended.at)
+        stamp(event.exited_at, ended.at)
         self._send("/tasks/delete", event)
 
     def exec_added(self, container: "Container", exec_id: str) -> None:
@@ -68,8 +68,13 @@ class Announcer:
         self._send("/tasks/checkpointed", events.TaskCheckpointed(container_id=container.id, checkpoint=path))
 
     def _send(self, topic: str, event: Any) -> None:
-        envelope = event_pb2.Envelope(namespace=self._namespace, topic=topic)
-        envelope.timestamp.FromNanoseconds(time.time_ns())
+        envelope = event_pb2.Envelope(namespace=self.namespace, topic=topic)
+        stamp(envelope.timestamp, time.time_ns())
         envelope.event.type_url = event.DESCRIPTOR.full_name
         envelope.event.value = event.SerializeToString()
         self._publish(envelope)
+
+
+def stamp(timestamp: Timestamp, nanoseconds: int) -> None:
+    """Set a Timestamp to nanoseconds since the epoch."""
+    timestamp.seconds, timestamp.nanos = divmod(nanoseconds, 1_000_000_000)

@@ -91,13 +91,18 @@ class Turn:
 class Loop:
     """One per shim. Handlers are called with the epoll events of their descriptor."""
 
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
+    def __init__(self, *, opened: bool = True) -> None:
+        if opened:
+            self.open()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         self._running = True
         self._wakeup: tuple[int, ...] = ()
+
+    def open(self) -> None:
+        """Make the loop's descriptor; nothing can be watched before."""
+        self._epoll = select.epoll()
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler` whenever one of `events` holds for `fd`."""

@@ -23,10 +23,10 @@ _SERVICE, _METHOD = "containerd.services.events.ttrpc.v1.Events", "Forward"
 
 
 class Publisher:
-    """A ttrpc client of one method. With an empty address nobody is told anything."""
+    """A ttrpc client of one method. With an empty `address` (a path) nobody is told anything."""
 
-    def __init__(self, loop: Loop, address: str) -> None:
-        self._loop, self._address = loop, address.removeprefix("unix://")
+    def __init__(self, loop: Loop) -> None:
+        self._loop, self.address = loop, ""
         self._queue: deque[event_pb2.Envelope] = deque(maxlen=KEPT_MAX)
         self._socket: socket | None = None
         self._decoder = frames.Decoder()
@@ -37,7 +37,7 @@ class Publisher:
 
     def publish(self, envelope: event_pb2.Envelope) -> None:
         """Queue an event."""
-        if self._address:
+        if self.address:
             self._queue.append(envelope)
             self._next()
 
@@ -77,7 +77,7 @@ class Publisher:
 
     def _connect(self) -> bool:
         connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
-        if connection.connect_ex(self._address):
+        if connection.connect_ex(self.address):
             connection.close()
             self._waiting = True
             self._loop.after(RETRY, self._retry)

@@ -39,7 +39,8 @@ class Rehearsal:
             "id": f"warm{number}", "namespace": "warm", "socket": f"{folder}/s{number}", "console": f"{folder}/t",
             "ttrpc_address": f"{folder}/events{number}", "runc": "/bin/true", "runc_root": folder, "direct": "yes",
         }  # fmt: skip
-        self._shim = entry.Shim(settings.decode(settings.encode(told)))
+        self._shim = entry.Shim()
+        self._shim.open(settings.decode(settings.encode(told)))
         self._loop = self._shim.loop
         self._stream = 1
         self._started: list[int] = []
@@ -90,11 +91,8 @@ class Rehearsal:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._client.close()
         self._events.close()
-        self._shim.listener.close()
-        self._shim.publisher.close()
-        self._loop.release()
-        os.chdir("/")
         self._shim.close()
+        os.chdir("/")
 
     def _mounts(self, create: pb.CreateTaskRequest, bundle: str) -> None:
         """In turn the two kinds of root file systems that most containers have."""
@@ -165,8 +163,13 @@ def rehearse() -> None:
 
 def _rehearse(folder: str) -> None:
     for number in range(ROUNDS):
-        rehearsal = Rehearsal(folder, number)
-        try:
-            rehearsal.round()
-        finally:
-            rehearsal.close()
+        _one(folder, number)
+    entry.prepare()
+
+
+def _one(folder: str, number: int) -> None:
+    rehearsal = Rehearsal(folder, number)
+    try:
+        rehearsal.round()
+    finally:
+        rehearsal.close()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+
 # The C class that `socket.socket` wraps: the wrapper's accept makes enums, which costs a shim 100 KiB.
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 from collections.abc import Collection, Mapping
@@ -35,13 +36,23 @@ def listen(path: str) -> socket:
 class Server:
     """Serves a table of methods to whoever connects."""
 
-    def __init__(
-        self, loop: Loop, listener: socket, services: Collection[str], methods: Mapping[str, Any]
-    ) -> None:
-        self._loop, self._listener = loop, listener
+    def __init__(self, loop: Loop, services: Collection[str], methods: Mapping[str, Any]) -> None:
+        self._loop = loop
+        self._listener: socket | None = None
         self.services, self.methods = services, methods
         self._connections: set[_Connection] = set()
-        loop.watch(listener.fileno(), IN, self._accept)
+
+    def serve(self, listener: socket) -> None:
+        """Accept connections; `close` ends that."""
+        self._listener = listener
+        self._loop.watch(listener.fileno(), IN, self._accept)
+
+    def close(self) -> None:
+        """Close the listening socket; connections go on."""
+        if self._listener is not None:
+            self._loop.forget(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
 
     def adopt(self, peer: socket) -> None:
         """Serve a connection that is there already."""
@@ -49,6 +60,7 @@ class Server:
         self._connections.add(_Connection(self, self._loop, peer, self._connections))
 
     def _accept(self, events: int) -> None:
+        assert self._listener is not None
         try:
             fd, _ = self._listener._accept()
         except OSError:

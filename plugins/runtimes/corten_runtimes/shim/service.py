@@ -9,7 +9,6 @@ from typing import Any
 from corten.api.runtime.task.v2 import shim_pb2 as task
 from corten.api.types.runc.options import oci_pb2
 from corten.api.types.task import task_pb2
-from corten.contracts.mounts import Mount
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from google.protobuf.empty_pb2 import Empty
 
@@ -18,7 +17,7 @@ assert sys.platform != "win32"
 
 from . import files
 from .container import EXECS_MAX, Container, Making
-from .events import Announcer
+from .events import Announcer, stamp
 from .loop import Loop, Steps
 from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Reaper
@@ -47,7 +46,7 @@ class TaskService:
         self, loop: Loop, reaper: Reaper, announce: Announcer, settings: Mapping[str, str], shutdown: Callable[[], None]
     ) -> None:
         self._loop, self._reaper, self._announce = loop, reaper, announce
-        self._settings, self._shutdown = settings, shutdown
+        self.settings, self._shutdown = settings, shutdown
         self._containers: dict[str, Container] = {}
         self._creating: set[str] = set()
         self.methods: Mapping[str, tuple[Any, Handler]] = {
@@ -99,7 +98,7 @@ class TaskService:
             self._containers.pop(request.id, None)
         response = task.DeleteResponse(pid=pid, exit_status=ended.status)
         if ended.at:
-            response.exited_at.FromNanoseconds(ended.at)
+            stamp(response.exited_at, ended.at)
         return response
 
     def state(self, request: task.StateRequest) -> Steps[task.StateResponse]:
@@ -114,7 +113,7 @@ class TaskService:
         if process.exited.done and process.outcome is not None:
             response.exit_status = process.outcome.status
             if process.outcome.at:
-                response.exited_at.FromNanoseconds(process.outcome.at)
+                stamp(response.exited_at, process.outcome.at)
         return response
         yield
 
@@ -122,7 +121,7 @@ class TaskService:
         ended = yield from self._container(request.id).process(request.exec_id).exited.wait()
         response = task.WaitResponse(exit_status=ended.status)
         if ended.at:
-            response.exited_at.FromNanoseconds(ended.at)
+            stamp(response.exited_at, ended.at)
         return response
 
     def pids(self, request: task.PidsRequest) -> Steps[task.PidsResponse]:
@@ -213,15 +212,15 @@ class TaskService:
         if request.options.type_url.endswith(_OPTIONS):
             options.ParseFromString(request.options.value)
         facts = _facts(request.bundle)
-        tried = bool(self._settings.get("direct")) and not options.binary_name
+        tried = bool(self.settings.get("direct")) and not options.binary_name
         return Making(
             id=request.id,
             bundle=request.bundle,
-            rootfs=[Mount(m.type, m.source, m.target, tuple(m.options)) for m in request.rootfs],
+            rootfs=request.rootfs,
             stdio=Stdio(request.stdin, request.stdout, request.stderr, request.terminal),
             runc=RuncSettings(
-                binary=options.binary_name or self._settings["runc"],
-                root=os.path.join(options.root or self._settings["runc_root"], self._settings["namespace"]),
+                binary=options.binary_name or self.settings["runc"],
+                root=os.path.join(options.root or self.settings["runc_root"], self.settings["namespace"]),
                 systemd_cgroup=options.systemd_cgroup,
                 no_pivot_root=options.no_pivot_root,
                 no_new_keyring=options.no_new_keyring,
@@ -229,8 +228,8 @@ class TaskService:
             ),
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),
-            console=self._settings["console"],
-            max_execs=int(self._settings.get("max_execs") or EXECS_MAX),
+            console=self.settings["console"],
+            max_execs=int(self.settings.get("max_execs") or EXECS_MAX),
             direct_start=tried,
             direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,
         )

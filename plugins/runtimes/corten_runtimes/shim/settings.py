@@ -1,13 +1,14 @@
-"""What the daemon tells a shim at its start, as `name=value` words; JSON would cost every shim 150 KiB to read."""
+"""What the daemon tells a shim at its start, as names and values in turn; JSON would cost every shim 150 KiB to read."""
 
 from collections.abc import Mapping
 
 
 def encode(settings: Mapping[str, str]) -> bytes:
-    """The words, each ended by a NUL byte."""
-    return "".join(f"{name}={value}\0" for name, value in settings.items()).encode()
+    """Names and values with NUL bytes between them."""
+    return "\0".join(word for pair in settings.items() for word in pair).encode()
 
 
 def decode(words: bytes) -> dict[str, str]:
     """What `encode` was given."""
-    return dict([word.split("=", 1) for word in words.decode().split("\0") if word])
+    told = words.decode().split("\0")
+    return dict(zip(told[::2], told[1::2], strict=True))

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, NotFound, Unavailable, Unknown
 
@@ -28,8 +28,7 @@ _KINDS: Mapping[str, type[CortenError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RuncSettings:
+class RuncSettings(NamedTuple):
     """How runc is called for one container: binary, runc's state folder, flags of `containerd.runc.v1.Options`."""
 
     binary: str

@@ -5,16 +5,23 @@ room for what children run to lie together.
 """
 
 import dataclasses
+import fcntl
 import heapq
+import json
+import logging
+import pathlib
+import select
 import shutil
 import tempfile
+import termios
 
-import google.protobuf.any_pb2
-import google.protobuf.duration_pb2
 import google.protobuf.empty_pb2
 import google.protobuf.timestamp_pb2
 
-__all__ = ["dataclasses", "google", "heapq", "rehearse", "shutil", "tempfile"]
+__all__ = [
+    "dataclasses", "fcntl", "google", "heapq", "json", "logging", "pathlib", "rehearse", "select", "shutil", "tempfile",
+    "termios",
+]  # fmt: skip
 
 
 def rehearse() -> None:
