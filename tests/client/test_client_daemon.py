@@ -6,12 +6,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import images
 import pytest
 from corten.client import Client
 from corten.client import sync as plain
 from corten.client.attachment import Streams
 from corten.client.execute import ExecOptions, exec_
+from corten.client.image import resolve
+from corten.client.pull import PullOptions, pull
 from corten.client.run import RunOptions, create, remove, run, start, stop
+from corten.client.unpack import is_unpacked
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Resource
 from corten.contracts.snapshots import Kind
@@ -19,7 +23,7 @@ from corten.digests import of
 from corten.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from corten.oci.options import SpecOptions
 from daemon import remove_cgroups, running_daemon
-from peers import containerd, processes_with
+from peers import containerd, processes_with, registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("client")]
 
@@ -68,6 +72,21 @@ async def test_run_to_the_end(address: str) -> None:
         assert await client.containers.list() == []
         with pytest.raises(NotFound):
             await client.snapshots().stat("once")
+
+
+async def test_layers_are_unpacked_while_others_are_fetched(address: str, tmp_path: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def progress(item: str, done: int, total: int) -> None:
+        seen.append((item.split()[0], done == total))
+
+    with registry(tmp_path / "registry") as host:
+        images.push(images.write_layout(tmp_path / "layout"), f"{host}/app:1")
+        async with Client(address, NAMESPACE) as client:
+            image = await pull(client, f"{host}/app:1", PullOptions(concurrency=1), progress)
+            assert await is_unpacked(client, await resolve(client, image), "overlayfs")
+            await client.images.delete(image.name, sync=True)
+    assert seen.index(("unpack", True)) < len(seen) - 1 - seen[::-1].index(("layer", True))
 
 
 async def test_life_of_a_container(address: str) -> None:

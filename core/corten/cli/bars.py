@@ -18,10 +18,17 @@ def watched() -> Iterator["Progress"]:
         yield ignored
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Task, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    class Speed(TransferSpeedColumn):
+        """Nothing where none is known."""
+
+        def render(self, task: Task) -> Text:
+            return super().render(task) if task.speed else Text()
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), Speed())
     with Bars(*columns, console=Console(stderr=True)) as bars:
         known: dict[str, object] = {}
 

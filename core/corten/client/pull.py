@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 
 from corten import platforms, references
+from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
+from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
 from corten.registry import progress as fetching
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import Lookup, anonymous
-from corten.registry.pull import CONCURRENCY
+from corten.registry.pull import CONCURRENCY, Stored
 from corten.registry.pull import pull as fetch
 
 from .client import Client
-from .image import resolve
+from .image import Resolved
 from .progress import Progress, ignored
 from .run import SNAPSHOTTER
 from .sink import WireSink
@@ -31,13 +33,20 @@ class PullOptions:
 
 
 async def pull(client: Client, name: str, options: PullOptions | None = None, progress: Progress = ignored) -> Image:
-    """Fetch, store under the full form of `name`, and unpack; what is there already is not fetched again.
+    """Fetch, unpack each layer once it and those below are there, and store under the full form of `name`.
 
+    What is there already is not fetched again.
     Everything is under a lease until the image's record holds it. Raises the errors of `corten.registry`.
     """
     options = options or PullOptions()
     reference, platform = references.parse(name), options.platform or platforms.host()
     async with client.leased() as leased:
+
+        async def unpacking(target: Descriptor, manifest: Manifest, config: ImageConfig, stored: Stored) -> None:
+            if options.snapshotter:
+                image = Resolved(str(reference), target, manifest, config)
+                await unpack(leased, image, options.snapshotter, progress, stored)
+
         async with RegistryClient(credentials=options.credentials, plain_http=options.plain_http) as registry:
             fetched = await fetch(
                 registry,
@@ -46,11 +55,9 @@ async def pull(client: Client, name: str, options: PullOptions | None = None, pr
                 platform,
                 progress=told(progress),
                 concurrency=options.concurrency,
+                beside=unpacking,
             )
-        image = await leased.images.put(Image(fetched.name, fetched.target))
-        if options.snapshotter:
-            await unpack(leased, await resolve(leased, image, platform), options.snapshotter, progress)
-    return image
+        return await leased.images.put(Image(fetched.name, fetched.target))
 
 
 def told(progress: Progress) -> fetching.Show:

@@ -2,9 +2,11 @@
 
 from contextlib import suppress
 
+from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, CortenError, DataLoss, NotFound
 from corten.oci_image import gc_labels
 from corten.oci_image.unpack import UnpackStep, plan
+from corten.registry.pull import Stored
 
 from .client import Client
 from .image import Resolved
@@ -17,8 +19,14 @@ async def is_unpacked(client: Client, image: Resolved, snapshotter: str) -> bool
     return not image.top or await _exists(client.snapshots(snapshotter), image.top)
 
 
-async def unpack(client: Client, image: Resolved, snapshotter: str, progress: Progress = ignored) -> None:
-    """Unpack what is not yet unpacked.
+async def _at_once(layer: Descriptor) -> None:
+    """The layer is there."""
+
+
+async def unpack(
+    client: Client, image: Resolved, snapshotter: str, progress: Progress = ignored, stored: Stored = _at_once
+) -> None:
+    """Unpack what is not yet unpacked; `stored` waits until a layer is in the content store.
 
     The config blob is labelled so that the snapshots live as long as it. Raises DataLoss for a layer whose content
     is not what the config promises, and the errors of the differ and the snapshotter.
@@ -26,8 +34,9 @@ async def unpack(client: Client, image: Resolved, snapshotter: str, progress: Pr
     async with client.leased() as leased:
         snapshots = leased.snapshots(snapshotter)
         for step in plan(image.manifest.layers, image.config.diff_ids):
-            progress(f"unpack {step.layer.digest}", 0, step.layer.size)
             if not await _exists(snapshots, step.chain_id):
+                await stored(step.layer)
+                progress(f"unpack {step.layer.digest}", 0, step.layer.size)
                 await _layer(leased, snapshots, step)
             progress(f"unpack {step.layer.digest}", step.layer.size, step.layer.size)
         if image.top:

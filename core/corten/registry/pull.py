@@ -1,11 +1,12 @@
 """The pull: from a reference to an image in a content store; documents first, then the layers side by side."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from corten.contracts.descriptor import Descriptor
 from corten.oci_image import media_types
-from corten.oci_image.model import PulledImage
+from corten.oci_image.model import ImageConfig, Manifest, PulledImage
 from corten.platforms import Platform
 from corten.references import Reference
 
@@ -17,6 +18,18 @@ from .tree import Documents, Wanted, check
 
 CONCURRENCY = 3
 """Layers fetched at once, as containerd and docker do."""
+Stored = Callable[[Descriptor], Awaitable[None]]
+"""Waits until a layer is in the sink."""
+
+
+class Beside(Protocol):
+    """What goes on while layers are fetched: unpacking those that are there, say.
+
+    `target` is the manifest's descriptor. Its failure ends the pull, and the pull's failure cancels it.
+    """
+
+    async def __call__(self, target: Descriptor, manifest: Manifest, config: ImageConfig, stored: Stored) -> None:
+        """Work until all is done."""
 
 
 async def pull(
@@ -27,6 +40,7 @@ async def pull(
     *,
     progress: Show = ignore,
     concurrency: int = CONCURRENCY,
+    beside: Beside | None = None,
 ) -> PulledImage:
     """Have the image for `platform` in the sink, labelled for gc; what is there already is not fetched.
 
@@ -41,6 +55,8 @@ async def pull(
     try:
         async with asyncio.TaskGroup() as group:
             layers.start(group, manifest.layers)
+            if beside is not None:
+                await beside(fetched.descriptor, manifest, config, layers.ready)
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return PulledImage(str(reference), target, fetched.descriptor, manifest.config, manifest.layers, config.diff_ids)
