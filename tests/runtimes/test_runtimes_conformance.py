@@ -10,7 +10,7 @@ from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import CreateOptions
 from corten.testing.runtime import SUITE, FakeRuntime, fake_options
-from corten_runtimes.registration import RuncConfig
+from corten_runtimes.config import RuncConfig
 from runtimes.conftest import clear
 from runtimes.world import RUNC, World
 

@@ -15,7 +15,7 @@ from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
 from corten.errors import NotFound
-from corten_runtimes.registration import RuncConfig
+from corten_runtimes.config import RuncConfig
 from runtimes.conftest import clear
 from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process
 

@@ -15,7 +15,7 @@ from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
 from corten.errors import CortenError, InvalidArgument, NotFound, ResourceExhausted, Unimplemented
-from corten_runtimes.registration import RuncConfig
+from corten_runtimes.config import RuncConfig
 from counts import count
 from runtimes.conftest import clear
 from runtimes.world import NAMESPACE, RUNC, World, eventually, process

@@ -24,7 +24,8 @@ from corten.testing.context import FakeContext
 from corten.testing.events import RecordingExchange
 from corten.wire.ttrpc import frames
 from corten.zygote.client import Zygote
-from corten_runtimes.registration import RuncConfig, plugins
+from corten_runtimes.config import RuncConfig
+from corten_runtimes.registration import plugins
 
 NAMESPACE = "testing"
 RUNC = "io.containerd.runc.v2"

@@ -27,7 +27,7 @@ assert sys.platform != "win32"
 
 from . import bundle as bundles
 from . import names
-from .registration import RuncConfig
+from .config import RuncConfig
 from .shim import direct, settings
 from .shim.service import spec_facts
 

@@ -1,24 +1,11 @@
 """The runtime plugins: the own shim, any shim v2 binary, and the runtime that has the tasks."""
 
 import sys
-from dataclasses import dataclass
 
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
 from corten.plugin.types import EVENT, RUNTIME, SHIM
 
-
-@dataclass(frozen=True, slots=True)
-class RuncConfig:
-    """Settings of the own shim."""
-
-    shim: str = "own"
-    """`own` forks Corten's shim from the zygote; `binary` runs `containerd-shim-runc-v2` from PATH."""
-    runc: str = "runc"
-    """The OCI runtime, unless a container's options name another: a name on PATH or an absolute path."""
-    runc_root: str = ""
-    """Where runc keeps its state, with a folder for each namespace; empty: `runc` in the state directory."""
-    max_execs: int = 512
-    """Execs that a container may have at a time, those that have ended but are not deleted too."""
+from .config import RuncConfig
 
 
 def plugins() -> tuple[Registration, ...]:
