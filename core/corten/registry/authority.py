@@ -46,21 +46,23 @@ class Authority:
         return {"Authorization": known} if known else {}
 
     async def answer(
-        self, endpoint: Endpoint, reference: str, scope: str, headers: Sequence[str], tls: SSLContext | bool
+        self, endpoint: Endpoint, reference: str, scope: str, headers: Sequence[str], sent: str, tls: SSLContext | bool
     ) -> bool:
-        """Take up the challenges `headers`; whether it is worth trying the request again.
+        """Take up the challenges `headers` to a request that was `sent` with that authorization, empty for none.
+
+        Returns whether it is worth trying the request again: not with what was refused just now.
 
         Raises Unauthenticated when the token server refuses.
         """
         user = await self._user(endpoint, reference, headers)
         if user and user.header:
-            return self._keep(endpoint, scope, user.header)
+            return self._keep(endpoint, scope, user.header, sent)
         for challenge in challenges.parse(", ".join(headers)):
             if challenge.scheme == "bearer":
                 token = await self._token(endpoint.base, scope, challenge.parameters, user, tls)
-                return self._keep(endpoint, scope, f"Bearer {token}")
+                return self._keep(endpoint, scope, f"Bearer {token}", sent)
             if challenge.scheme == "basic" and user and user.username:
-                return self._keep(endpoint, scope, f"Basic {_basic(user)}")
+                return self._keep(endpoint, scope, f"Basic {_basic(user)}", sent)
         return False
 
     async def _user(self, endpoint: Endpoint, reference: str, headers: Sequence[str]) -> Credentials | None:
@@ -77,11 +79,9 @@ class Authority:
             return await self._ask_for(endpoint.base.authority, reference, headers)
         return await looked_up(self._credentials, endpoint.name)
 
-    def _keep(self, endpoint: Endpoint, scope: str, value: str) -> bool:
-        """Whether it differs from what was refused."""
-        changed = self._headers.get((endpoint.base, scope)) != value
+    def _keep(self, endpoint: Endpoint, scope: str, value: str, sent: str) -> bool:
         self._headers[endpoint.base, scope] = value
-        return changed
+        return value != sent
 
     async def _token(
         self, base: URL, scope: str, parameters: Mapping[str, str], user: Credentials | None, tls: SSLContext | bool

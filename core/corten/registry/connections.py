@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import IO
 
 import aiohttp
 from yarl import URL
@@ -26,7 +27,7 @@ STALL_TIMEOUT = 60.0
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-Body = Callable[[], AsyncIterable[bytes] | bytes]
+Body = Callable[[], IO[bytes]]
 """Makes the body of a request, anew for each attempt."""
 
 
@@ -102,10 +103,11 @@ class Connections:
         url = request.address(endpoint.base, endpoint.query)
         for _ in range(MAX_REDIRECTS):
             ours = url.origin() == endpoint.base.origin()
+            own = self._own_headers(endpoint, request.scope) if ours else {}
             response = await self._session.request(
                 request.method,
                 url,
-                headers={**request.headers, **(self._own_headers(endpoint, request.scope) if ours else {})},
+                headers={**request.headers, **own},
                 data=request.body() if request.body else None,
                 allow_redirects=False,
                 proxy=proxy(url),
@@ -114,7 +116,11 @@ class Connections:
             )
             if response.status in _REDIRECTS:
                 url = answers.redirected(url, response)
-            elif response.status != 401 or not ours or not await self._logged_in(endpoint, request, response, tls):
+            elif (
+                response.status != 401
+                or not ours
+                or not await self._logged_in(endpoint, request, response, own.get("Authorization", ""), tls)
+            ):
                 return response
             response.release()
         raise FailedPrecondition(
@@ -127,10 +133,15 @@ class Connections:
         return {**self._headers, **configured, **self._authority.header(endpoint, scope)}
 
     async def _logged_in(
-        self, endpoint: Endpoint, request: Request, response: aiohttp.ClientResponse, tls: ssl.SSLContext | bool
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        response: aiohttp.ClientResponse,
+        sent: str,
+        tls: ssl.SSLContext | bool,
     ) -> bool:
         challenges = response.headers.getall("WWW-Authenticate", [])
-        return await self._authority.answer(endpoint, str(request.reference), request.scope, challenges, tls)
+        return await self._authority.answer(endpoint, str(request.reference), request.scope, challenges, sent, tls)
 
     async def _context(self, trust: Trust) -> ssl.SSLContext | bool:
         if trust == Trust():

@@ -26,6 +26,10 @@ class LocalTransferer:
                 from .pulling import pull
 
                 return pull(parts, scope, source, destination, Report(show))
+            case StoreImage(), RegistryImage():
+                from .pushing import push
+
+                return push(parts, scope, source, destination, Report(show, "uploading"))
             case StoreImage(), StoreImage():
                 from .tagging import tag
 

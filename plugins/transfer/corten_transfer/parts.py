@@ -1,8 +1,9 @@
 """What transfers work with: the parts of the daemon, and the settings of the plugin."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from corten.contracts.diff import Differ
 from corten.contracts.leases import LeaseStore
@@ -11,6 +12,7 @@ from corten.contracts.scope import Scope
 from corten.plugin.hooks import HookRelay
 from corten.pools import Pools
 from corten.registry.sink import StoreSink
+from corten.registry.source import StoreSource
 from corten.supervisor import Supervisor
 
 from .config import TransferConfig
@@ -28,15 +30,18 @@ class Parts:
     supervisor: Supervisor
     hooks: HookRelay
     config: TransferConfig
-    exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     unpacking: Turns = field(default_factory=Turns)
 
     def sink(self, scope: Scope) -> StoreSink:
         """The namespace's content as the registry client writes to it."""
+        return StoreSink(self.metadata.content(scope), self.run)
 
-        async def run(call: object, *args: object) -> object:
-            return await self.pools.run("content", call, *args)  # type: ignore[arg-type]
+    def source(self, scope: Scope) -> StoreSource:
+        """The namespace's content as pushes and exports read it."""
+        return StoreSource(self.metadata.content(scope), self.run)
 
-        return StoreSink(self.metadata.content(scope), run)
+    async def run(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Call something that blocks, on content."""
+        return await self.pools.run("content", call, *args)

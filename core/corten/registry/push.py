@@ -1,0 +1,248 @@
+"""The push: an image of a content store into a registry, children first, each blob only if it is not there.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push. A blob that the store knows from another
+repository of the same registry is mounted from there; a large one goes up in chunks, and one that breaks off goes on
+where the registry says it stands.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import aiohttp
+from yarl import URL
+
+from corten import digests
+from corten.contracts.descriptor import Descriptor
+from corten.errors import CortenError, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from corten.oci_image import documents, gc_labels, media_types
+from corten.references import Reference
+
+from . import answers
+from .client import RegistryClient
+from .connections import Request
+from .endpoints import Endpoint
+from .hosts_toml import PUSH
+from .progress import Progress, Show, State, ignore
+from .source import BlobSource
+from .tree import MAX_NESTING, Found, nobody
+
+CHUNK = 8 << 20
+"""Bytes of one request of an upload in chunks."""
+CONCURRENCY = 3
+
+
+async def push(
+    registry: RegistryClient,
+    reference: Reference,
+    source: BlobSource,
+    target: Descriptor,
+    *,
+    progress: Show = ignore,
+    found: Found = nobody,
+    slots: asyncio.Semaphore | None = None,
+) -> None:
+    """Have `target`, with all below it, in the registry under `reference`.
+
+    Raises NotFound for content that the store lacks, DataLoss for stored bytes that are not what their digest says,
+    FailedPrecondition for a registry that does not do as it should, and the errors of `RegistryClient.resolve`.
+    """
+    endpoint = (await registry.endpoints(reference.host, PUSH))[0]
+    image = _Push(registry, endpoint, reference, source, progress, found, slots or asyncio.Semaphore(CONCURRENCY))
+    await image.document(target, reference.tag or target.digest, 0)
+
+
+@dataclass(slots=True)
+class _Push:
+    """One push under way."""
+
+    registry: RegistryClient
+    endpoint: Endpoint
+    reference: Reference
+    source: BlobSource
+    show: Show
+    found: Found
+    slots: asyncio.Semaphore
+
+    async def document(self, target: Descriptor, name: str, depth: int) -> None:
+        """An index or manifest, after what it names."""
+        kind = media_types.kind(target.media_type)
+        if kind not in ("index", "manifest"):
+            raise InvalidArgument(f"image {self.reference}: {target.media_type[:200]!r} is no image to push")
+        if depth > MAX_NESTING:
+            raise InvalidArgument(f"image {self.reference}: indexes are nested more than {MAX_NESTING} deep")
+        what = f"{kind} {target.digest} of {self.reference}"
+        data = await self._read(target, what)
+        if kind == "index":
+            children = [entry.descriptor for entry in documents.index(data, target.media_type, what).entries]
+        else:
+            manifest = documents.manifest(data, target.media_type, what)
+            children = [*manifest.layers, manifest.config]
+        self.found(target, children)
+        if kind == "index":
+            for child in children:
+                await self.document(child, child.digest, depth + 1)
+        else:
+            await self._blobs(children)
+        await self._put_document(target, name, data)
+
+    async def _read(self, target: Descriptor, what: str) -> bytes:
+        try:
+            data = await self.source.read(target.digest, documents.MAX_SIZE)
+        except NotFound as error:
+            raise NotFound(
+                f"{what}: it is not in the content store (pull the image for all platforms, or push one of its images)"
+            ) from error
+        if digests.of(data, digests.parse(target.digest)[0]) != target.digest:
+            raise DataLoss(f"{what}: its bytes in the content store are others")
+        return data
+
+    async def _blobs(self, blobs: Sequence[Descriptor]) -> None:
+        unique = list({blob.digest: blob for blob in blobs}.values())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for blob in unique:
+                    self._tell(blob, 0, State.WAITING)
+                    group.create_task(self._blob(blob), name=f"push {blob.digest}")
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _blob(self, blob: Descriptor) -> None:
+        async with self.slots:
+            if await self._is_there(f"blobs/{blob.digest}"):
+                return self._tell(blob, blob.size, State.EXISTS)
+            location = await self._begin(blob)
+            if location is None:
+                return self._tell(blob, blob.size, State.EXISTS)
+            await _Upload(self, blob, location).run()
+            return self._tell(blob, blob.size, State.DONE)
+
+    async def _is_there(self, path: str) -> bool:
+        try:
+            (await self.ask(Request("HEAD", self.reference, path, actions="pull,push"))).release()
+        except NotFound:
+            return False
+        return True
+
+    async def _begin(self, blob: Descriptor) -> URL | None:
+        """Where to upload to; None if the registry had the blob in another repository."""
+        origin = await self._other_repository(blob)
+        query = {"mount": blob.digest, "from": origin} if origin else {}
+        scopes = (f"repository:{origin}:pull",) if origin else ()
+        request = Request("POST", self.reference, "blobs/uploads/", query=query, actions="pull,push", scopes=scopes)
+        response = await self.ask(request)
+        try:
+            return None if response.status == 201 else self.location(response)
+        finally:
+            response.release()
+
+    async def _other_repository(self, blob: Descriptor) -> str:
+        """One of the same registry from which the blob came, by the label of its source."""
+        try:
+            labels = await self.source.labels(blob.digest)
+        except NotFound as error:
+            raise NotFound(f"image {self.reference}: its content {blob.digest} is not in the content store") from error
+        (key,) = gc_labels.of_source(self.reference.host, self.reference.path)
+        others = [path for path in labels.get(key, "").split(",") if path and path != self.reference.path]
+        return others[0] if others else ""
+
+    async def _put_document(self, target: Descriptor, name: str, data: bytes) -> None:
+        if name == target.digest and await self._is_there(f"manifests/{name}"):
+            return self._tell(target, target.size, State.EXISTS)
+        headers = {"Content-Type": target.media_type}
+        request = Request(
+            "PUT", self.reference, f"manifests/{name}", headers=headers, body=lambda: BytesIO(data), actions="pull,push"
+        )
+        response = await self.ask(request)
+        response.release()
+        stored = response.headers.get("Docker-Content-Digest", target.digest)
+        if stored != target.digest:
+            raise FailedPrecondition(f"image {self.reference}: the registry stored it under another digest, {stored}")
+        return self._tell(target, target.size, State.DONE)
+
+    async def ask(self, request: Request) -> aiohttp.ClientResponse:
+        """Of the host that is pushed to. Raises as `RegistryClient.resolve`."""
+        return await self.registry.answer_of(self.endpoint, request)
+
+    def location(self, response: aiohttp.ClientResponse) -> URL:
+        """Where the registry says the upload goes on."""
+        if not response.headers.get("Location"):
+            raise FailedPrecondition(f"registry {self.reference.host}: it begins an upload, but does not say where")
+        return answers.redirected(response.url, response)
+
+    def tell(self, blob: Descriptor, offset: int) -> None:
+        self._tell(blob, offset, State.FETCHING)
+
+    def _tell(self, blob: Descriptor, offset: int, state: State) -> None:
+        self.show(Progress(blob.digest, media_types.kind(blob.media_type), offset, blob.size, state))
+
+
+class _Upload:
+    """One blob on its way up."""
+
+    def __init__(self, image: _Push, blob: Descriptor, location: URL) -> None:
+        self._image = image
+        self._blob = blob
+        self._location = location
+        self._offset = 0
+
+    async def run(self) -> None:
+        """The last chunk goes with the request that ends the upload."""
+        pauses = self._image.registry.retry.pauses()
+        while True:
+            try:
+                while self._blob.size - self._offset > CHUNK:
+                    await self._chunk()
+                return await self._end()
+            except Unavailable:
+                if (pause := next(pauses, None)) is None:
+                    raise
+                await asyncio.sleep(pause)
+                await self._find_out()
+
+    async def _chunk(self) -> None:
+        data = await self._data()
+        headers = {
+            "Content-Range": f"{self._offset}-{self._offset + len(data) - 1}",
+            "Content-Type": "application/octet-stream",
+        }
+        response = await self._send("PATCH", self._location, headers, data)
+        self._location = self._image.location(response)
+        self._offset += len(data)
+        self._image.tell(self._blob, self._offset)
+
+    async def _end(self) -> None:
+        data = await self._data()
+        headers = {"Content-Type": "application/octet-stream"}
+        if self._offset:
+            headers["Content-Range"] = f"{self._offset}-{self._offset + len(data) - 1}"
+        url = self._location.update_query({"digest": self._blob.digest})
+        await self._send("PUT", url, headers, data)
+
+    async def _find_out(self) -> None:
+        """Where an upload that broke off stands; from the start if the registry does not say."""
+        try:
+            response = await self._send("GET", self._location, {})
+        except CortenError:
+            return
+        given = response.headers.get("Range", "").rpartition("-")[2]
+        self._offset = min(int(given) + 1, self._blob.size) if given.isdigit() and int(given) > 0 else 0
+        if response.headers.get("Location"):
+            self._location = self._image.location(response)
+
+    async def _data(self) -> bytes:
+        size = min(CHUNK, self._blob.size - self._offset)
+        data = await self._image.source.part(self._blob.digest, self._offset, size) if size else b""
+        if len(data) != size:
+            raise DataLoss(f"content {self._blob.digest}: the content store has not the {self._blob.size} bytes of it")
+        return data
+
+    async def _send(
+        self, method: str, url: URL, headers: dict[str, str], data: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        body = None if data is None else lambda: BytesIO(data)
+        request = Request(method, self._image.reference, url=url, headers=headers, body=body, actions="pull,push")
+        response = await self._image.registry.answer_of(self._image.endpoint, request, patient=False)
+        response.release()
+        return response

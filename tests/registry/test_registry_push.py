@@ -1,0 +1,195 @@
+"""Pushes: to a real registry, to one that breaks off, mounted from another repository, and refused with a reason."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import peers
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from corten import digests, references
+from corten.contracts.content import ContentStore
+from corten.errors import CortenError, DataLoss, FailedPrecondition, NotFound
+from corten.oci_image.build import File, Image, build, layer
+from corten.platforms import Platform
+from corten.registry.client import RegistryClient
+from corten.registry.progress import Progress, Show, State, ignore
+from corten.registry.push import push
+from corten.registry.retry import Retry
+from corten.registry.source import StoreSource
+from corten.testing.content import MemoryContent
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+BIG = bytes(range(256)) * (18 << 12)
+IMAGE = build("x", [layer([File("big", BIG)], compressed=False)], Platform("linux", "amd64"), {"Cmd": ["true"]})
+LAYER = next(digest for digest, data in IMAGE.blobs.items() if len(data) > len(BIG))
+QUICK = Retry(attempts=3, first=0.01, most=0.02)
+
+
+def filled(image: Image = IMAGE, labels: dict[str, str] | None = None) -> MemoryContent:
+    store = MemoryContent()
+    for digest, data in image.blobs.items():
+        with store.writer(digest) as writer:
+            writer.write(data)
+            writer.commit(len(data), digest, labels or {})
+    return store
+
+
+async def pushed(name: str, store: ContentStore, image: Image = IMAGE, show: Show = ignore) -> None:
+    async with RegistryClient(retry=QUICK) as client:
+        await push(client, references.parse(name), StoreSource(store), image.target, progress=show)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with peers.registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+def inspected(name: str) -> str:
+    argv = ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{name}"]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+async def test_skopeo_reads_what_was_pushed(registry: str, tmp_path: Path) -> None:
+    seen = list[Progress]()
+    await pushed(f"{registry}/a/b:v1", filled(), show=seen.append)
+    assert inspected(f"{registry}/a/b:v1") == IMAGE.target.digest
+    argv = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{registry}/a/b:v1", f"dir:{tmp_path}/out"]
+    await asyncio.to_thread(subprocess.run, argv, check=True)
+    copied = (tmp_path / "out" / LAYER.removeprefix("sha256:")).read_bytes()
+    assert digests.of(copied) == LAYER
+    offsets = [each.offset for each in seen if each.digest == LAYER]
+    assert len(offsets) >= 4, "it went up in chunks"
+    assert offsets == sorted(offsets)
+
+
+async def test_again_nothing_is_sent_but_the_tag(registry: str) -> None:
+    await pushed(f"{registry}/twice:v1", filled())
+    seen = list[Progress]()
+    await pushed(f"{registry}/twice:v2", filled(), show=seen.append)
+    assert {each.state for each in seen if each.digest != IMAGE.target.digest} == {State.WAITING, State.EXISTS}
+    assert inspected(f"{registry}/twice:v2") == IMAGE.target.digest
+
+
+async def test_blobs_are_mounted_from_where_they_came(registry: str) -> None:
+    await pushed(f"{registry}/from/here:v1", filled())
+    seen = list[Progress]()
+    labelled = filled(labels={"containerd.io/distribution.source.127.0.0.1": "from/here"})
+    await pushed(f"{registry}/to/there:v1", labelled, show=seen.append)
+    assert {each.state for each in seen if each.digest == LAYER} == {State.WAITING, State.EXISTS}
+    assert inspected(f"{registry}/to/there:v1") == IMAGE.target.digest
+
+
+async def test_what_is_missing_or_damaged_is_not_pushed(registry: str) -> None:
+    store = filled()
+    store.delete(LAYER)
+    with pytest.raises(NotFound, match=LAYER):
+        await pushed(f"{registry}/missing:v1", store)
+    with pytest.raises(NotFound, match="not in the content store"):
+        await pushed(f"{registry}/missing:v1", MemoryContent())
+
+
+class Uploads:
+    """A registry in memory that takes uploads, and can be told to break off."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.uploads: list[bytearray] = []
+        self.breaks = 0
+        self.digest_said = ""
+        self.requests: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request.method)
+        match request.method, request.path.split("/")[-2:]:
+            case "HEAD", [_, name]:
+                return web.Response(status=200 if name in self.blobs else 404)
+            case "POST", _:
+                self.uploads.append(bytearray())
+                return web.Response(
+                    status=202, headers={"Location": f"/v2/x/blobs/uploads/{len(self.uploads) - 1}?state=a"}
+                )
+            case "PATCH", _:
+                return await self._patch(request)
+            case "GET", _:
+                upload = self.uploads[int(request.path.split("/")[-1])]
+                headers = {"Range": f"0-{len(upload) - 1}", "Location": str(request.rel_url)}
+                return web.Response(status=204, headers=headers)
+            case "PUT", ["manifests", _]:
+                return web.Response(
+                    status=201, headers={"Docker-Content-Digest": self.digest_said or IMAGE.target.digest}
+                )
+        upload = self.uploads[int(request.path.split("/")[-1])]
+        upload += await request.read()
+        digest = request.query["digest"]
+        if digests.of(bytes(upload)) != digest:
+            return web.json_response({"errors": [{"code": "DIGEST_INVALID", "message": "no"}]}, status=400)
+        self.blobs[digest] = bytes(upload)
+        return web.Response(status=201)
+
+    async def _patch(self, request: web.Request) -> web.StreamResponse:
+        start = int(request.headers["Content-Range"].partition("-")[0])
+        data, upload = await request.read(), self.uploads[int(request.path.split("/")[-1])]
+        if start != len(upload):
+            return web.Response(status=416)
+        if self.breaks:
+            self.breaks -= 1
+            upload += data[:1_000_000]
+            assert request.transport
+            request.transport.close()
+            return web.Response()
+        upload += data
+        return web.Response(status=202, headers={"Location": f"{request.path}?state=b"})
+
+
+@asynccontextmanager
+async def serving(uploads: Uploads) -> AsyncIterator[str]:
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", uploads.answer)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        yield f"127.0.0.1:{server.port}"
+    finally:
+        await server.close()
+
+
+async def test_an_upload_that_breaks_off_goes_on_where_it_stands() -> None:
+    uploads = Uploads()
+    uploads.breaks = 2
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled())
+    assert uploads.blobs[LAYER] == IMAGE.blobs[LAYER]
+    assert uploads.requests.count("GET") == 2
+
+
+async def test_an_upload_that_never_gets_further_is_given_up() -> None:
+    uploads = Uploads()
+    uploads.breaks = 100
+    async with serving(uploads) as address:
+        with pytest.raises(CortenError, match="cannot reach registry"):
+            await pushed(f"{address}/x:v1", filled())
+    assert LAYER not in uploads.blobs
+
+
+async def test_a_registry_that_stores_something_else() -> None:
+    uploads = Uploads()
+    uploads.digest_said = "sha256:" + "0" * 64
+    async with serving(uploads) as address:
+        with pytest.raises(FailedPrecondition, match="another digest"):
+            await pushed(f"{address}/x:v1", filled())
+
+
+async def test_a_manifest_damaged_in_the_store() -> None:
+    class Damaged(StoreSource):
+        async def read(self, digest: str, limit: int) -> bytes:
+            return json.dumps({"config": {}}).encode()
+
+    async with serving(Uploads()) as address, RegistryClient(retry=QUICK) as client:
+        with pytest.raises(DataLoss, match="are others"):
+            await push(client, references.parse(f"{address}/x:v1"), Damaged(filled()), IMAGE.target)
