@@ -170,3 +170,23 @@ def test_image_config_of_wrong_types_is_refused(config: dict[str, object]) -> No
 
 def test_image_config_may_leave_out_everything() -> None:
     assert image_defaults.parse({"Cmd": None, "Labels": None}) == ImageDefaults()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "containerd.io/restart.loguri",
+        "containerd.io/gc.root",
+        "io.containerd.x",
+        "io.kubernetes.pod.name",
+        "",
+        "k" * 4096,
+    ],
+)
+def test_an_image_sets_no_label_that_the_host_obeys(key: str) -> None:
+    """CVE-2026-53488: a log URI of scheme binary:// in an image's label would run as root on the host."""
+    image = ImageDefaults(stop_signal="SIGINT", labels={key: "binary:///bin/sh", "maintainer": "me"})
+    assert image_defaults.container_labels(image) == {
+        "maintainer": "me",
+        image_defaults.STOP_SIGNAL_LABEL: "SIGINT",
+    }

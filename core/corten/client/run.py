@@ -11,7 +11,7 @@ from corten.contracts.objects import AnyValue, Container, RuntimeInfo
 from corten.contracts.runtime import Exit, Stdio
 from corten.errors import CortenError, FailedPrecondition, NotFound, PermissionDenied
 from corten.oci import rootfs, spec, users
-from corten.oci.image_defaults import ImageDefaults
+from corten.oci.image_defaults import container_labels
 from corten.oci.options import SpecOptions, User
 from corten.platforms import Platform
 
@@ -25,7 +25,6 @@ from .unpack import is_unpacked, unpack
 
 RUNTIME = "io.containerd.runc.v2"
 SNAPSHOTTER = "overlayfs"
-STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal"
 KILL = 9
 
 
@@ -63,6 +62,10 @@ async def create(client: Client, options: RunOptions, progress: Progress = ignor
             made = await leased.containers.create(_record(leased.namespace, options, image, user))
             done = True
             return made
+        except asyncio.CancelledError:
+            with suppress(CortenError):  # the daemon may have made it nevertheless
+                await asyncio.shield(leased.containers.delete(options.id))
+            raise
         finally:
             if not done:
                 with suppress(CortenError):
@@ -151,19 +154,13 @@ def _record(namespace: str, options: RunOptions, image: Resolved, user: User) ->
     document = spec.build(namespace, options.id, replace(options.spec, user=user), image.defaults)
     return Container(
         id=options.id,
-        labels={**_image_labels(image.defaults), **options.labels},
+        labels={**container_labels(image.defaults), **options.labels},
         image=image.name,
         runtime=options.runtime,
         spec=AnyValue(spec.SPEC_TYPE, json.dumps(document).encode()),
         snapshotter=options.snapshotter,
         snapshot_key=options.id,
     )
-
-
-def _image_labels(defaults: ImageDefaults) -> dict[str, str]:
-    """As containerd's clients do, with labels that would be refused (4096 bytes) left out."""
-    kept = {k: v for k, v in defaults.labels.items() if k and len(k.encode()) + len(v.encode()) <= 4096}
-    return kept | ({STOP_SIGNAL_LABEL: defaults.stop_signal} if defaults.stop_signal else {})
 
 
 async def _user(mounts: list[Mount], user: str) -> User:

@@ -6,7 +6,13 @@ https://github.com/opencontainers/image-spec/blob/main/config.md
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from corten import labels
 from corten.errors import InvalidArgument
+
+STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal"
+"""On a container: the signal that its image wants to be stopped with."""
+_RESERVED = ("containerd.io/", "io.containerd.", "io.cri-containerd", "io.kubernetes.", "nerdctl/", "corten.")
+"""Labels that programs of this host obey, so that an image must not set them (CVE-2026-53488)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,17 @@ def parse(execution: Mapping[str, object]) -> ImageDefaults:
         stop_signal=_text(execution, "StopSignal"),
         labels=_labels(execution),
     )
+
+
+def container_labels(image: ImageDefaults) -> dict[str, str]:
+    """Labels of a container from its image's; those that mean something to the host or are too long are left out."""
+    kept = {key: value for key, value in image.labels.items() if _may_be_kept(key, value)}
+    return kept | ({STOP_SIGNAL_LABEL: image.stop_signal} if image.stop_signal else {})
+
+
+def _may_be_kept(key: str, value: str) -> bool:
+    fits = len(key.encode()) + len(value.encode()) <= labels.MAX_SIZE
+    return fits and bool(key) and not key.startswith(_RESERVED)
 
 
 def _text(document: Mapping[str, object], key: str) -> str:

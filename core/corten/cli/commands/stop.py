@@ -24,8 +24,8 @@ def stop(session: Session, containers: tuple[str, ...], timeout: float, signal: 
     number = signal_number(signal) if signal else None
 
     async def step(client: Client, id: str) -> None:
-        from corten.client.run import STOP_SIGNAL_LABEL
         from corten.client.run import stop as stopped
+        from corten.oci.image_defaults import STOP_SIGNAL_LABEL
 
         container = await client.containers.get(id)
         own = container.labels.get(STOP_SIGNAL_LABEL, "TERM")
