@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from corten import digests
+from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
 from corten.oci_image import documents
 from corten.oci_image.model import ImportedImage
@@ -40,6 +41,18 @@ async def import_archive(
         return await oci_layout.images(contents, sink, name)
     if "manifest.json" in contents.documents:
         return await docker_archive.images(contents, sink, name)
+    raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
+
+
+async def targets_of_archive(
+    file: Readable, sink: BlobSink, *, progress: Show = ignore, run: Run = asyncio.to_thread
+) -> list[Descriptor]:
+    """As `import_archive`, for whoever names the images himself: targets with the annotations that name them."""
+    contents = await _store_all(file, sink, progress, run)
+    if "index.json" in contents.documents:
+        return await oci_layout.targets(contents, sink)
+    if "manifest.json" in contents.documents:
+        return await docker_archive.targets(contents, sink)
     raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
 
 

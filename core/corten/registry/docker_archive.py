@@ -1,6 +1,7 @@
 """The images of what `docker save` wrote, once its members are in the sink: a manifest is made for each."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from corten import digests, references
@@ -8,6 +9,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, InvalidArgument
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImportedImage
+from corten.oci_image.oci_names import IMAGE_NAME
 
 from .contents import Contents
 from .sink import BlobSink, write_whole
@@ -30,6 +32,16 @@ async def images(contents: Contents, sink: BlobSink, name: str) -> list[Imported
         if not names:
             raise InvalidArgument("archive: an image in it has no name (give one with --name)")
         found += [ImportedImage(references.normalised(tag), target) for tag in names]
+    return found
+
+
+async def targets(contents: Contents, sink: BlobSink) -> list[Descriptor]:
+    """One for each tag, which is in its annotations, and one for each image without tags."""
+    found = []
+    for entry in _entries(contents.documents["manifest.json"]):
+        target = await _store_manifest(entry, contents, sink)
+        tags = _texts(entry, "RepoTags")
+        found += [replace(target, annotations={IMAGE_NAME: references.normalised(tag)}) for tag in tags] or [target]
     return found
 
 

@@ -5,25 +5,37 @@ from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImportedImage
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 
 from .contents import Contents
 from .sink import BlobSink
 
-CONTAINERD_NAME = "io.containerd.image.name"
-REF_NAME = "org.opencontainers.image.ref.name"
 MAX_NESTING = 4
 
 
 async def images(contents: Contents, sink: BlobSink, name: str) -> list[ImportedImage]:
     """Label what is reachable from index.json; the images by their names there, else by `name`."""
-    index = documents.index(contents.documents["index.json"], "", "index.json of the archive")
-    found = []
-    for entry in index.entries:
-        target = entry.descriptor
-        if entry.is_attestation or media_types.kind(target.media_type) not in ("index", "manifest"):
-            continue
+    found = [ImportedImage(_name(target, name), target) for target in _targets(contents)]
+    await targets(contents, sink)
+    return found
+
+
+async def targets(contents: Contents, sink: BlobSink) -> list[Descriptor]:
+    """The same without their names, which are in their annotations. Raises InvalidArgument if there are none."""
+    found = _targets(contents)
+    for target in found:
         await _label(target, sink, required=True)
-        found.append(ImportedImage(_name(target, name), target))
+    return found
+
+
+def _targets(contents: Contents) -> list[Descriptor]:
+    index = documents.index(contents.documents["index.json"], "", "index.json of the archive")
+    images = ("index", "manifest")
+    found = [
+        entry.descriptor
+        for entry in index.entries
+        if not entry.is_attestation and media_types.kind(entry.descriptor.media_type) in images
+    ]
     if not found:
         raise InvalidArgument("archive: its index.json names no image")
     return found
@@ -31,7 +43,7 @@ async def images(contents: Contents, sink: BlobSink, name: str) -> list[Imported
 
 def _name(target: Descriptor, given: str) -> str:
     """containerd's annotation, else a whole reference or a tag in the OCI one, else the name given."""
-    if named := target.annotations.get(CONTAINERD_NAME):
+    if named := target.annotations.get(IMAGE_NAME):
         return references.normalised(named)
     tag = target.annotations.get(REF_NAME, "")
     if "/" in tag or ":" in tag:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 
 from corten.contracts.scope import Scope
-from corten.contracts.transfer import RegistryImage, ShowTransfer, StoreImage
+from corten.contracts.transfer import ExportArchive, ImportArchive, RegistryImage, ShowTransfer, StoreImage
 from corten.errors import Unimplemented
 
 from .parts import Parts
@@ -30,6 +30,14 @@ class LocalTransferer:
                 from .pushing import push
 
                 return push(parts, scope, source, destination, Report(show, "uploading"))
+            case ImportArchive(), StoreImage():
+                from .archives import take_in
+
+                return take_in(parts, scope, source, destination, Report(show))
+            case StoreImage(), ExportArchive():
+                from .archives import give_out
+
+                return give_out(parts, scope, source, destination, Report(show))
             case StoreImage(), StoreImage():
                 from .tagging import tag
 

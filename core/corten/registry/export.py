@@ -1,0 +1,225 @@
+"""Export of images into a tar archive that is an OCI image layout and what `docker load` reads, at once.
+
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md,
+https://github.com/moby/docker-image-spec/blob/main/spec.md#combined-image-json--filesystem-changeset-format
+The same images give the same bytes: members in the order of their names, times 0, owners root.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from corten import digests, references
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.transfer import ByteWriter
+from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
+from corten.oci_image import documents, media_types
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
+from corten.platforms import Platform, best
+
+from .source import BlobSource
+from .tree import MAX_NESTING, Wanted, select
+
+BLOCK = 512
+_NON_DISTRIBUTABLE = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An image to export under its name."""
+
+    name: str
+    target: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """No platforms means all; `docker`: with the manifest.json that `docker load` wants, for `host` or else any.
+
+    `skip_non_distributable` leaves out layers that may not be passed on.
+    """
+
+    platforms: tuple[Platform, ...] = ()
+    host: Platform | None = None
+    docker: bool = True
+    skip_non_distributable: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the archive will have: blobs by member name, and documents made for it."""
+
+    blobs: dict[str, Descriptor] = field(default_factory=dict)
+    made: dict[str, bytes] = field(default_factory=dict)
+
+
+async def export(source: BlobSource, images: Sequence[Named], options: ExportOptions, out: ByteWriter) -> None:
+    """Write the archive; the caller closes `out`.
+
+    Raises NotFound for content that the store lacks, before anything is written, and for a platform that an image is
+    not made for; DataLoss for a stored blob with other bytes than its digest says.
+    """
+    plan = await planned(source, images, options)
+    for name in sorted({*plan.blobs, *plan.made, *_folders(plan)}):
+        if name in plan.made:
+            await out.write(header(name, len(plan.made[name])) + padded(plan.made[name]))
+        elif name in plan.blobs:
+            await _blob(source, name, plan.blobs[name], out)
+        else:
+            await out.write(header(name, 0, folder=True))
+    await out.write(bytes(2 * BLOCK))
+
+
+async def planned(source: BlobSource, images: Sequence[Named], options: ExportOptions) -> Plan:
+    """Find out what belongs to the images, and that it is all there."""
+    if not images:
+        raise InvalidArgument("export: there is no image to export")
+    plan, docker = Plan(), dict[str, dict[str, Any]]()
+    for image in images:
+        walk = _Walk(source, options, plan, image.name)
+        manifests = await walk.document(image.target, 0)
+        if options.docker and manifests:
+            _add_docker(docker, _chosen(manifests, options.host), image.name)
+    plan.made["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
+    plan.made["index.json"] = documents.dump(
+        {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [_entry(image) for image in images]}
+    )
+    if docker:
+        plan.made["manifest.json"] = json.dumps(list(docker.values()), separators=(",", ":")).encode()
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    digest: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    platform: Platform | None
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Through one image."""
+
+    source: BlobSource
+    options: ExportOptions
+    plan: Plan
+    name: str
+
+    async def document(self, target: Descriptor, depth: int, platform: Platform | None = None) -> list[_Manifest]:
+        """Note it with all below it; returns the manifests."""
+        what = f"{media_types.kind(target.media_type)} {target.digest} of image {self.name!r}"
+        if depth > MAX_NESTING:
+            raise InvalidArgument(f"{what}: indexes are nested more than {MAX_NESTING} deep")
+        data = await self._read(target, what)
+        self.plan.blobs[member(target.digest)] = target
+        if media_types.kind(target.media_type) != "index":
+            return [await self._manifest(target, data, what, platform)]
+        index = documents.index(data, target.media_type, what)
+        chosen, _ = select(index, Wanted(self.options.platforms), what)
+        found = []
+        for entry in chosen:
+            found += await self.document(entry.descriptor, depth + 1, entry.platform)
+        return found
+
+    async def _manifest(self, target: Descriptor, data: bytes, what: str, platform: Platform | None) -> _Manifest:
+        manifest = documents.manifest(data, target.media_type, what)
+        for child in (manifest.config, *manifest.layers):
+            if self.options.skip_non_distributable and child.media_type.startswith(_NON_DISTRIBUTABLE):
+                continue
+            await self._present(child, what)
+            self.plan.blobs[member(child.digest)] = child
+        return _Manifest(target.digest, manifest.config, manifest.layers, platform)
+
+    async def _read(self, target: Descriptor, what: str) -> bytes:
+        try:
+            return await self.source.read(target.digest, documents.MAX_SIZE)
+        except NotFound as error:
+            raise NotFound(f"{what}: it is not in the content store (pull the image again)") from error
+
+    async def _present(self, child: Descriptor, what: str) -> None:
+        try:
+            await self.source.labels(child.digest)
+        except NotFound as error:
+            raise NotFound(f"{what}: its content {child.digest} is not in the content store") from error
+
+
+def _chosen(manifests: Sequence[_Manifest], host: Platform | None) -> _Manifest:
+    fitting = best(host, [(each.platform, each) for each in manifests if each.platform]) if host else None
+    return fitting or manifests[0]
+
+
+def _add_docker(entries: dict[str, dict[str, Any]], manifest: _Manifest, name: str) -> None:
+    layers = [member(layer.digest) for layer in manifest.layers]
+    entry = entries.setdefault(
+        manifest.digest, {"Config": member(manifest.config.digest), "RepoTags": [], "Layers": layers}
+    )
+    if tag := _docker_tag(name):
+        entry["RepoTags"].append(tag)
+
+
+def _docker_tag(name: str) -> str:
+    """docker's short form; empty for a name that docker cannot have as a tag."""
+    try:
+        reference = references.parse(name)
+    except CortenError:
+        return ""
+    return "" if reference.digest else reference.familiar
+
+
+def _entry(image: Named) -> dict[str, Any]:
+    annotations = {**image.target.annotations, IMAGE_NAME: image.name, REF_NAME: _oci_name(image.name)}
+    target = image.target
+    return documents.as_document(Descriptor(target.media_type, target.digest, target.size, annotations))
+
+
+def _oci_name(name: str) -> str:
+    """The tag, else the digest, as OCI's annotation has it."""
+    try:
+        return references.parse(name).object
+    except CortenError:
+        return name
+
+
+def member(digest: str) -> str:
+    """The name of a blob in an image layout."""
+    algorithm, encoded = digests.parse(digest)
+    return f"blobs/{algorithm}/{encoded}"
+
+
+def _folders(plan: Plan) -> set[str]:
+    return {"blobs/", *(f"{name.rpartition('/')[0]}/" for name in plan.blobs)}
+
+
+def header(name: str, size: int, *, folder: bool = False) -> bytes:
+    """A tar header (POSIX.1-2001 ustar; sizes over 8 GiB in base 256, as GNU tar and Go write them)."""
+    mode, kind = (0o755, b"5") if folder else (0o444 if name.startswith("blobs/") else 0o644, b"0")
+    count = b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
+    fields = (name.encode().ljust(100, b"\0"), b"%07o\0" % mode, b"0000000\0" * 2, count, b"00000000000\0")
+    start, end = b"".join(fields), kind + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+    checksum = sum(start) + sum(end) + 8 * ord(" ")
+    return start + b"%06o\0 " % checksum + end
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % BLOCK)
+
+
+async def _blob(source: BlobSource, name: str, blob: Descriptor, out: ByteWriter) -> None:
+    state, size = digests.hasher(digests.parse(blob.digest)[0]), 0
+    await out.write(header(name, blob.size))
+    async with aclosing(source.parts(blob.digest)) as parts:
+        async for part in parts:
+            size += len(part)
+            if size > blob.size:
+                break
+            state.update(part)
+            await out.write(part)
+    if size != blob.size or f"{blob.digest.partition(':')[0]}:{state.hexdigest()}" != blob.digest:
+        raise DataLoss(f"content {blob.digest}: its bytes in the content store are others (remove it and pull again)")
+    await out.write(bytes(-size % BLOCK))

@@ -1,0 +1,138 @@
+"""Archive to store, and store to archive: tar streams that the client sends or receives."""
+
+import asyncio
+from dataclasses import replace
+
+from corten import platforms
+from corten.contracts.descriptor import Descriptor
+from corten.contracts.objects import Image
+from corten.contracts.scope import Scope
+from corten.contracts.transfer import ByteReader, ExportArchive, ImportArchive, StoreImage, Unpack
+from corten.errors import InvalidArgument, NotFound
+from corten.oci_image import documents, media_types
+from corten.registry.archive import targets_of_archive
+from corten.registry.export import ExportOptions, Named, export
+from corten.registry.tree import FetchedManifest
+
+from . import naming
+from .leased import leased
+from .parts import Parts
+from .pulling import to_unpack
+from .reporting import Report
+from .unpacking import Unpacking
+
+MAX_DEPTH = 4
+"""Indexes within indexes that are looked through for what to unpack."""
+
+
+class BlockingReader:
+    """A `ByteReader` of the event loop as a blocking file, for threads of a pool."""
+
+    def __init__(self, stream: ByteReader, loop: asyncio.AbstractEventLoop) -> None:
+        self._stream = stream
+        self._loop = loop
+        self._rest = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, fewer when there are fewer for now; none at the end."""
+        if not self._rest:
+            self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+        size = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    async def _next(self) -> bytes:
+        return await self._stream.read()
+
+
+async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination: StoreImage, report: Report) -> None:
+    """Store the images of an archive, unpack and name them as asked. Raises NotFound if none of them gets a name."""
+    if source.force_compress:
+        raise InvalidArgument("import: layers are stored as they are in the archive (force_compress is not offered)")
+    report.say("Importing")
+    async with leased(parts, scope) as held:
+        file = BlockingReader(source.stream, asyncio.get_running_loop())
+        targets = await targets_of_archive(file, parts.sink(held), run=parts.run)
+        names = [(target, naming.imported(destination, target)) for target in targets]
+        if destination.name and len(targets) == 1:
+            names[0][1].append(destination.name)
+        if not any(found for _, found in names):
+            raise NotFound("import: none of the archive's images gets a name (ask for one with a prefix or a name)")
+        for wanted in destination.unpacks:
+            for target in targets:
+                await _unpack(parts, held, target, wanted, report)
+        for target, found in names:
+            await naming.save(parts, held, found, _plain(target), destination.labels)
+    for target, found in names:
+        for name in found:
+            report.say("saved", name, target)
+    report.say("Completed import")
+
+
+async def give_out(parts: Parts, scope: Scope, source: StoreImage, destination: ExportArchive, report: Report) -> None:
+    """Write the images that the source names. Raises NotFound, before anything is sent, for content that is missing."""
+    report.say("Exporting")
+    try:
+        async with leased(parts, scope) as held:
+            images = [await _image(parts, held, name) for name in _names(source)]
+            wanted = destination.platforms or source.platforms or (platforms.host(),)
+            options = ExportOptions(
+                platforms=() if destination.all_platforms else wanted,
+                host=wanted[0],
+                docker=not destination.skip_compatibility_manifest,
+                skip_non_distributable=destination.skip_non_distributable,
+            )
+            named = [Named(image.name, image.target) for image in images]
+            await export(parts.source(held), named, options, destination.stream)
+    finally:
+        await destination.stream.close()
+    report.say("Completed export")
+
+
+def _names(source: StoreImage) -> list[str]:
+    if any(reference.is_prefix for reference in source.references):
+        raise InvalidArgument("export: images are exported by their names, not by prefixes")
+    names = [source.name] if source.name else []
+    return list(dict.fromkeys([*names, *(reference.name for reference in source.references)]))
+
+
+async def _image(parts: Parts, scope: Scope, name: str) -> Image:
+    return await parts.pools.run("metadata", parts.metadata.images(scope).get, name)
+
+
+async def _unpack(parts: Parts, scope: Scope, target: Descriptor, wanted: Unpack, report: Report) -> None:
+    """The image in `target` that is for the platform, if there is one."""
+    snapshotter = wanted.snapshotter or parts.config.default_snapshotter
+    images = await _manifests(parts, scope, target, 0)
+    for image in to_unpack(images, replace(wanted, snapshotter=snapshotter)):
+        await Unpacking(parts, scope, snapshotter, report).unpack(image, _there)
+
+
+async def _there(layer: Descriptor) -> None:
+    """Layers of an archive are in the store before anything is unpacked."""
+
+
+async def _manifests(parts: Parts, scope: Scope, target: Descriptor, depth: int) -> list[FetchedManifest]:
+    """The images below a target whose documents are here."""
+    kind, source = media_types.kind(target.media_type), parts.source(scope)
+    if depth > MAX_DEPTH or kind not in ("index", "manifest"):
+        return []
+    try:
+        data = await source.read(target.digest, documents.MAX_SIZE)
+        if kind == "manifest":
+            manifest = documents.manifest(data, target.media_type, target.digest)
+            if media_types.kind(manifest.config.media_type) != "config":
+                return []
+            config = await source.read(manifest.config.digest, documents.MAX_SIZE)
+            return [FetchedManifest(target, manifest, documents.config(config, manifest.config.digest))]
+    except NotFound:  # for another platform, and left out of the archive
+        return []
+    entries = documents.index(data, target.media_type, target.digest).entries
+    below = [
+        await _manifests(parts, scope, entry.descriptor, depth + 1) for entry in entries if not entry.is_attestation
+    ]
+    return [image for images in below for image in images]
+
+
+def _plain(target: Descriptor) -> Descriptor:
+    return Descriptor(target.media_type, target.digest, target.size)
