@@ -163,6 +163,18 @@ def test_signals_go_to_the_container(daemon: Daemon, corten: Corten) -> None:
         assert process.wait(20) == 5
 
 
+def test_the_third_signal_kills_what_ignores_them(daemon: Daemon, corten: Corten) -> None:
+    argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "run", "--rm", IMAGE, "sleep", "600"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: listed(corten, "ps"), "the container runs")
+        for _ in range(3):
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 137
+        assert process.stderr is not None and "a third signal kills it" in process.stderr.read()
+    assert listed(corten, "ps", "--all") == [] and listed(corten, "leases", "ls") == []
+
+
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_a_daemon_that_is_restarted_is_not_noticed(daemon: Daemon, corten: Corten, how: str) -> None:
     script = "echo ready; read line; echo got $line; exit 4"

@@ -86,7 +86,7 @@ async def test_layers_are_unpacked_while_others_are_fetched(address: str, tmp_pa
             image = await pull(client, f"{host}/app:1", PullOptions(concurrency=1), progress)
             assert await is_unpacked(client, await resolve(client, image), "overlayfs")
             await client.images.delete(image.name, sync=True)
-    assert seen.index(("unpack", True)) < len(seen) - 1 - seen[::-1].index(("layer", True))
+    assert seen.index(("unpack", False)) < len(seen) - 1 - seen[::-1].index(("layer", True))
 
 
 async def test_life_of_a_container(address: str) -> None:

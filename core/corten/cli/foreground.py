@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from corten.contracts.runtime import Exit
 
 STDIN = 0
+PATIENCE = 3
+"""Requests to end after which it is killed."""
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 
@@ -101,13 +103,15 @@ class _Forwarding:
     """Signals to this process go to that one, from before it is started.
 
     One that comes early is sent then, as the process may be running already when the daemon says so; a second one means
-    that the person does not want to wait for it, and cancels the start.
+    that the person does not want to wait for it, and cancels the start. A container's first process ignores what it has
+    no handler for: the third request to end kills it.
     """
 
     def __init__(self) -> None:
         self._starting = asyncio.current_task()
         self._process: Process | None = None
         self._early: list[int] = []
+        self._asked = 0
         self._sent: set[asyncio.Task[None]] = set()
         self._numbers = [int(signal.Signals[name]) for name in FORWARDED] if sys.platform != "win32" else []
 
@@ -131,6 +135,11 @@ class _Forwarding:
             if self._early and self._starting is not None:
                 self._starting.cancel()
             return self._early.append(number)
+        if number in (signal.SIGINT, signal.SIGTERM):
+            self._asked += 1
+            if self._asked == PATIENCE - 1:
+                say("it does not end (a third signal kills it)")
+            number = number if self._asked < PATIENCE else KILL
         task = asyncio.ensure_future(self._send(self._process, number))
         self._sent.add(task)
         return task.add_done_callback(self._sent.discard)

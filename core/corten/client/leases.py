@@ -1,5 +1,6 @@
 """Leases over the wire: what keeps resources from garbage collection while they are being put together."""
 
+import asyncio
 import datetime
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -52,12 +53,13 @@ class Leases:
     @asynccontextmanager
     async def held(self, expiry: float = DEFAULT_EXPIRY, labels: Mapping[str, str] | None = None) -> AsyncIterator[str]:
         """A lease for as long as the block runs; yields its id. It expires by itself after `expiry` seconds."""
-        lease = await self.create(labels={EXPIRE_LABEL: expiry_time(expiry), **(labels or {})})
-        try:
-            yield lease.id
+        id = _made_up()
+        try:  # from here on, as the daemon makes it also for a caller that is cancelled meanwhile
+            await self.create(id, {EXPIRE_LABEL: expiry_time(expiry), **(labels or {})})
+            yield id
         finally:
             with suppress(CortenError):
-                await self.delete(lease.id)
+                await asyncio.shield(self.delete(id))
 
 
 def expiry_time(seconds: float) -> str:
