@@ -1,12 +1,17 @@
-"""Images from a registry into the daemon: fetched by this process, stored and unpacked by the daemon."""
+"""Images from a registry into the daemon, by the daemon itself or, where it has no transfers, by this process."""
 
 from dataclasses import dataclass
 
 from corten import platforms, references
+from corten.api.types.platform_pb2 import Platform as PlatformMessage
+from corten.api.types.transfer.imagestore_pb2 import ImageStore, UnpackConfiguration
+from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
+from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
 from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
+from corten.references import Reference
 from corten.registry import progress as fetching
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import Lookup, anonymous
@@ -18,6 +23,7 @@ from .image import Resolved
 from .progress import Progress, ignored
 from .run import SNAPSHOTTER
 from .sink import WireSink
+from .transfer import Watch
 from .unpack import unpack
 
 
@@ -30,16 +36,33 @@ class PullOptions:
     plain_http: bool | None = None
     credentials: Lookup = anonymous
     concurrency: int = CONCURRENCY
+    """Layers fetched at once by this process; the daemon has its own setting."""
 
 
 async def pull(client: Client, name: str, options: PullOptions | None = None, progress: Progress = ignored) -> Image:
     """Fetch, unpack each layer once it and those below are there, and store under the full form of `name`.
 
-    What is there already is not fetched again.
-    Everything is under a lease until the image's record holds it. Raises the errors of `corten.registry`.
+    What is there already is not fetched again. The daemon does it; for one that cannot, this process fetches.
+    Raises the errors of `corten.registry`.
     """
-    options = options or PullOptions()
-    reference, platform = references.parse(name), options.platform or platforms.host()
+    options, reference = options or PullOptions(), references.parse(name)
+    by = _by_the_daemon if await client.transfers.offered() else _by_this_process
+    return await by(client, reference, options, progress)
+
+
+async def _by_the_daemon(client: Client, reference: Reference, options: PullOptions, progress: Progress) -> Image:
+    platform = platform_message(options.platform or platforms.host())
+    unpacks = [UnpackConfiguration(platform=platform, snapshotter=options.snapshotter)] if options.snapshotter else []
+    store = ImageStore(name=str(reference), platforms=[platform], manifest_limit=1, unpacks=unpacks)
+    async with client.transfers.credentials(options.credentials) as asking:
+        source = registry_message(reference, options.plain_http, asking)
+        await client.transfers.run(source, store, shown(progress))
+    return await client.images.get(str(reference))
+
+
+async def _by_this_process(client: Client, reference: Reference, options: PullOptions, progress: Progress) -> Image:
+    """For daemons without transfers: everything is under a lease until the image's record holds it."""
+    platform = options.platform or platforms.host()
     async with client.leased() as leased:
 
         async def unpacking(target: Descriptor, manifest: Manifest, config: ImageConfig, stored: Stored) -> None:
@@ -63,3 +86,30 @@ async def pull(client: Client, name: str, options: PullOptions | None = None, pr
 def told(progress: Progress) -> fetching.Show:
     """The registry client's progress in this package's words."""
     return lambda blob: progress(f"{blob.kind} {blob.digest}", blob.offset, blob.total)
+
+
+def shown(progress: Progress) -> Watch:
+    """The daemon's progress in this package's words."""
+
+    def watch(event: ProgressMessage) -> None:
+        kind, _, digest = event.name.partition("-")
+        if event.parents and digest:
+            word = "unpack" if event.event in ("extracting", "extracted") else kind
+            progress(f"{word} {digest}", event.progress, event.total)
+
+    return watch
+
+
+def registry_message(reference: Reference, plain_http: bool | None, asking: str) -> OCIRegistry:
+    """An image in a registry as the other side of a transfer; `asking` is the stream for credentials."""
+    scheme = {None: "", True: "http", False: "https"}[plain_http]
+    return OCIRegistry(reference=str(reference), resolver=RegistryResolver(default_scheme=scheme, auth_stream=asking))
+
+
+def platform_message(platform: Platform) -> PlatformMessage:
+    return PlatformMessage(
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant,
+        os_version=platform.os_version,
+    )

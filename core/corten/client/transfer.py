@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from corten.api.services.transfer.v1 import transfer_pb2 as pb
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import AuthRequest, AuthResponse, AuthType
-from corten.errors import CortenError
+from corten.errors import CortenError, Unimplemented
 from corten.registry.credentials import Credentials, Lookup, looked_up
 
 from .calls import Calls, methods
@@ -25,6 +25,14 @@ class Transfers:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+
+    async def offered(self) -> bool:
+        """Whether the daemon has transfers; older ones have not."""
+        try:
+            async with stream(self._calls, "probe"):
+                return True
+        except Unimplemented:
+            return False
 
     async def run(self, source: Message, destination: Message, watch: Watch | None = None) -> None:
         """Move an image; `watch` sees every event.

@@ -16,6 +16,7 @@ from .. import exits, reporting
 if TYPE_CHECKING:
     from corten.client import Client
     from corten.contracts.objects import Image
+    from corten.registry.credentials import Lookup
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,26 +66,28 @@ async def pull_with_bars(
     """Pull as the options say, with progress bars if somebody watches."""
     from corten import platforms
     from corten.client.pull import PullOptions, pull
-    from corten.registry.credentials import Credentials, docker_credentials
 
     from ..bars import watched
-
-    lookup = docker_credentials()
-    if login:
-        user, colon, password = login.partition(":")
-        given = Credentials(user, password if colon else click.prompt("Password", hide_input=True, err=True))
-
-        def lookup(host: str) -> Credentials | None:
-            return given
 
     options = PullOptions(
         platform=platforms.parse(platform) if platform else None,
         snapshotter=snapshotter,
         plain_http=True if plain_http else None,
-        credentials=lookup,
+        credentials=credentials(login),
     )
     with watched() as progress:
         return await pull(client, name, options, progress)
+
+
+def credentials(login: str | None) -> Lookup:
+    """Those of `--login USER[:PASSWORD]`, the password asked for if need be; else those of docker's config file."""
+    from corten.registry.credentials import Credentials, docker_credentials
+
+    if not login:
+        return docker_credentials()
+    user, colon, password = login.partition(":")
+    given = Credentials(user, password if colon else click.prompt("Password", hide_input=True, err=True))
+    return lambda _: given
 
 
 def on_terminal() -> bool:
