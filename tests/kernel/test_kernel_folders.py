@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from corten.daemon import stale
 from corten.daemon.folders import MARKER, Lock, check_root, claim, claim_address, objection, rebooted
 from corten.errors import FailedPrecondition
 from hypothesis import given, settings
@@ -127,3 +129,34 @@ def test_a_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
 
 def test_a_reboot_is_noticed_once(tmp_path: Path) -> None:
     assert [rebooted(tmp_path, boot) for boot in ("a", "a", "b", "b")] == [False, False, True, False]
+
+
+def _leave_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+        left.listen()
+
+
+def test_the_socket_of_a_daemon_that_was_killed_is_taken_away(tmp_path: Path) -> None:
+    address = tmp_path / "c.sock"
+    claim_address(str(address)).release()
+    _leave_socket(address)
+    stale.clear(str(address))
+    assert not address.exists()
+
+
+def test_a_socket_that_is_held_or_served_or_anothers_stays(tmp_path: Path) -> None:
+    address = tmp_path / "c.sock"
+    _leave_socket(address)
+    stale.clear(str(address))
+    assert address.exists(), "no lock lies beside it: it is not Corten's"
+    lock = claim_address(str(address))
+    stale.clear(str(address))
+    assert address.exists(), "a daemon holds the address"
+    lock.release()
+    address.unlink()
+    with socket.socket(socket.AF_UNIX) as served:
+        served.bind(str(address))
+        served.listen()
+        stale.clear(str(address))
+        assert address.exists()

@@ -8,11 +8,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from corten.errors import CortenError
 
-from .boot import Flags
+from . import stale
 from .logs import LEVELS, setup
+
+if TYPE_CHECKING:
+    from .boot import Flags
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: Sequence[str]) -> int:
     """The exit code."""
     arguments = parser().parse_args(argv)
+    if not (arguments.verb or arguments.version):
+        stale.clear(arguments.address or _DEFAULT_ADDRESS)  # before the imports, which take a third of a start
+    from .boot import Flags
+
     flags = Flags(*(getattr(arguments, name) for name in Flags.__dataclass_fields__))
     try:
         return _verb(arguments, flags)
@@ -36,6 +44,10 @@ def run(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+_DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
+# `corten.config.settings` has it too; a socket that a configuration file names is replaced when the new one is placed.
 
 
 def parser() -> argparse.ArgumentParser:
