@@ -7,7 +7,6 @@ Here, in the daemon, only blobs are opened and answers awaited; hostile bytes an
 import json
 import os
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -87,7 +86,7 @@ class WalkingDiffer:
             "compression": media_types.compression(wanted),
             "epoch": source_date_epoch,
         }
-        made_up = f"corten-diff-{uuid.uuid4().hex}"
+        made_up = f"corten-diff-{os.urandom(16).hex()}"
         with content.writer(ref or made_up) as writer, _named("compare two trees"):
             try:
                 writer.truncate(0)  # a ref that was begun before starts again: its bytes are not known here

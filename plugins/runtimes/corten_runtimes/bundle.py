@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -135,10 +136,16 @@ def read_bootstrap(path: Path) -> Mapping[str, Any]:
 
 def write_bootstrap(path: Path, content: Mapping[str, Any]) -> None:
     """Write bootstrap.json, and `address` for tools that look for that."""
-    write_private(path / "bootstrap.json", json.dumps(content).encode())
+    write_record(path, content)
     write_private(path / "address", str(content.get("address", "")).encode())
 
 
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write bootstrap.json alone: for a change that leaves the address as it was."""
+    write_private(path / "bootstrap.json", json.dumps(content).encode())
+
+
+@cache
 def boot_id() -> str:
     """Of this boot of the host: what another boot's bundle tells of processes means nothing (random(4))."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,9 +1,7 @@
 """The provider of Corten's own shim: forks one from the zygote for each task."""
 
-import asyncio
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -68,8 +66,12 @@ class OwnShim:
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = _options(options).binary_name or self._runc
         info = introspection_pb2.RuntimeInfo(name=runtime or names.OWN)
-        info.version.version = (await _output(binary, "--version")).split("\n")[0].removeprefix("runc version ")
-        features = await _output(binary, "features")
+        info.version.version = (
+            (await self._pools.run("runtime", _output, binary, "--version"))
+            .split("\n")[0]
+            .removeprefix("runc version ")
+        )
+        features = await self._pools.run("runtime", _output, binary, "features")
         info.features.type_url, info.features.value = _FEATURES, features.encode()
         if options is not None:
             info.options.type_url, info.options.value = options.type_url, options.value
@@ -78,7 +80,7 @@ class OwnShim:
     def _start(self, namespace: str, id: str, bundle: Path, options: CreateOptions) -> ShimEndpoint:
         folder = self._state / "s"
         folder.mkdir(mode=0o700, exist_ok=True)
-        socket = folder / secrets.token_hex(8)
+        socket = folder / os.urandom(8).hex()
         chosen = _options(options.runtime.options)
         record: dict[str, Any] = {
             "version": 3,
@@ -99,6 +101,7 @@ class OwnShim:
         payload = {
             "namespace": namespace,
             "id": id,
+            "address": self._ttrpc_address.removesuffix(".ttrpc"),
             "socket": str(socket),
             "console": f"{socket}.t",
             "ttrpc_address": self._ttrpc_address,
@@ -111,7 +114,7 @@ class OwnShim:
         pid, _ = self._workers.detach(TARGET, settings.encode(payload))
         record["corten"]["pid"] = pid
         record["corten"]["started"] = _started(pid)
-        bundles.write_bootstrap(bundle, record)
+        bundles.write_record(bundle, record)
         return ShimEndpoint(record["address"], record["version"])
 
     def _direct(self) -> bool:
@@ -186,11 +189,8 @@ def _delete_container(id: str, known: Mapping[str, Any]) -> None:
         raise Unknown(f"task {id!r}: runc delete --force failed: {done.stderr.strip()}")
 
 
-async def _output(binary: str, verb: str) -> str:
+def _output(binary: str, verb: str) -> str:
     if shutil.which(binary) is None:
         raise NotFound(f"runtime {binary}: no such program on PATH")
-    process = await asyncio.create_subprocess_exec(
-        binary, verb, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    output, _ = await process.communicate()
-    return output.decode() if process.returncode == 0 else ""
+    done = subprocess.run([binary, verb], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    return done.stdout.decode() if done.returncode == 0 else ""

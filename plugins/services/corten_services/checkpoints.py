@@ -46,6 +46,10 @@ class Checkpoints:
             raise
         return str(folder)
 
+    def restored(self, namespace: str, id: str) -> bool:
+        """Whether `restore` made a folder for a task; one look at the state folder, which lies in memory."""
+        return self._folder(namespace, id).exists()
+
     def discard(self, namespace: str, id: str) -> None:
         """Remove what `restore` made for a task; harmless if that is nothing."""
         shutil.rmtree(self._folder(namespace, id), ignore_errors=True)

@@ -66,7 +66,8 @@ class TasksService:
     async def delete(self, request: pb.DeleteTaskRequest, call: CallContext) -> pb.DeleteResponse:
         task = await self._task(request.container_id, call)
         exit = await task.delete()
-        await self._pools.run("metadata", self._checkpoints.discard, task.namespace, task.id)
+        if self._checkpoints.restored(task.namespace, task.id):
+            await self._pools.run("diff", self._checkpoints.discard, task.namespace, task.id)
         return delete_response("", exit)
 
     async def delete_process(self, request: pb.DeleteProcessRequest, call: CallContext) -> pb.DeleteResponse:
