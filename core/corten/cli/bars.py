@@ -18,7 +18,7 @@ def watched() -> Iterator["Progress"]:
         yield ignored
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Task, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Task, TaskID, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
 
@@ -29,15 +29,21 @@ def watched() -> Iterator["Progress"]:
             return super().render(task) if task.speed else Text()
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), Speed())
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        known: dict[str, object] = {}
+    bars = Bars(*columns, console=Console(stderr=True))
+    known: dict[str, TaskID] = {}
 
-        def show(item: str, done: int, total: int) -> None:
-            if item not in known:
-                known[item] = bars.add_task(_short(item), total=total or None)
-            bars.update(known[item], completed=done, total=total or None)  # type: ignore[arg-type]
+    def show(item: str, done: int, total: int) -> None:
+        if not known:  # not a byte to the terminal before there is something to show
+            bars.start()
+        if item not in known:
+            known[item] = bars.add_task(_short(item), total=total or None)
+        bars.update(known[item], completed=done, total=total or None)
 
+    try:
         yield show
+    finally:
+        if known:
+            bars.stop()
 
 
 def _short(item: str) -> str:

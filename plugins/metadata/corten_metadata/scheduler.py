@@ -103,7 +103,8 @@ class Scheduler:
             each.set_result(stats)
 
     def _fail(self, waiting: list[Future[GcStats]], error: Exception) -> None:
-        log.error("gc: the collection failed and is tried again: %s", error, exc_info=error)
+        if not self._closed:  # else the store was closed in the middle of it, and nobody need know
+            log.error("gc: the collection failed and is tried again: %s", error, exc_info=error)
         with self._lock:
             self._pacing.failed(time.monotonic())
         for each in waiting:
