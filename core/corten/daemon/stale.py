@@ -36,7 +36,8 @@ def clear(address: str) -> None:
 
 def _abandoned(address: str) -> bool:
     """Whether nobody listens. Raises OSError if that cannot be told."""
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        return False
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
         try:
