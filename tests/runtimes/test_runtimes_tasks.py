@@ -15,6 +15,7 @@ from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
 from corten.errors import CortenError, InvalidArgument, NotFound, ResourceExhausted, Unimplemented
+from corten.zygote.client import Zygote
 from corten_runtimes.config import RuncConfig
 from counts import count
 from runtimes.conftest import clear
@@ -224,3 +225,17 @@ async def test_out_of_memory_is_told(runtime: Any, world: World) -> None:
 async def _nothing_left(runtime: Any, world: World) -> None:
     assert list(await runtime.list(NAMESPACE)) == []
     assert world.remains() == []
+
+
+async def test_ps_tells_whose_a_shim_is(world: World, runtime: Any) -> None:
+    id = world.id("ps")
+    await runtime.create(NAMESPACE, id, world.options("/bin/sleep", "60"))
+    record = json.loads((world.tasks / id / "bootstrap.json").read_text())
+    words = Path(f"/proc/{record['corten']['pid']}/cmdline").read_text().rstrip("\0").split("\0")
+    address = world.events.path.removesuffix(".ttrpc")
+    assert words == ["containerd-shim-corten", "-namespace", NAMESPACE, "-id", id, "-address", address]
+
+
+def test_the_zygote_rehearses_without_a_failure(zygote: Zygote) -> None:
+    """What fails in a rehearsal harms nobody, so only the size of shims would tell."""
+    assert zygote.preload_failures() == {}

@@ -84,6 +84,22 @@ def test_nothing_leaks_in_daemon_or_zygote(zygote: Zygote) -> None:
     assert _children(zygote.pid) == []
 
 
+def test_processes_can_be_told_apart_in_ps(zygote: Zygote) -> None:
+    worker = zygote.start(f"{TARGETS}:sleep", b"60")
+    try:
+        eventually = time.monotonic() + 10
+        while (line := _command_line(worker.pid)) != f"corten-worker {TARGETS}:sleep":
+            assert time.monotonic() < eventually, line
+            time.sleep(0.01)
+        assert _command_line(zygote.pid) == "corten-zygote"
+    finally:
+        worker.kill()
+
+
+def _command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")
+
+
 def _message(call: object) -> str:
     with pytest.raises(Internal) as caught:
         call()  # type: ignore[operator]

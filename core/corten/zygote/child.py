@@ -1,12 +1,13 @@
 """What a forked child does: read its payload, run its target, answer with the result or the error, and end."""
 
-import _signal  # without the enums of `signal` and `socket`, which cost a child 100 KiB each
+# What `signal` and `socket` wrap: the wrappers make enums, which costs a child 100 KiB each.
+import _signal  # type: ignore[import-not-found]
+import _socket
 import gc
 import importlib
 import os
 import sys
 import traceback
-from _socket import socket, socketpair
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -20,11 +21,12 @@ REHEARSALS = 20
 """CPython 3.11 rewrites a function when it has run eight times, and its instructions some runs later."""
 
 
-def run_worker(target: str, private: socket, fds: list[int], parent: int) -> NoReturn:
+def run_worker(target: str, private: _socket.socket, fds: list[int], parent: int) -> NoReturn:
     """Run `target(payload, fds) -> bytes`, in a process that dies with the zygote."""
     status = 1
     try:
         process.die_with_parent(parent)
+        process.set_title(["corten-worker", target])
         preload.after_fork()
         gc.enable()
         _answer(private, lambda payload: resolve(target)(payload, fds))
@@ -41,14 +43,14 @@ def run(packet: dict[str, Any], fds: list[int], control: int, parent: int) -> No
     run_worker(packet["target"], private, fds[1:], parent)
 
 
-def _part(control: int, fds: list[int]) -> socket:
+def _part(control: int, fds: list[int]) -> _socket.socket:
     """Let go of what is the zygote's."""
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     os.close(control)
-    return socket(fileno=fds[0])
+    return _socket.socket(fileno=fds[0])
 
 
-def run_detached(target: str, private: socket, fds: list[int]) -> NoReturn:
+def run_detached(target: str, private: _socket.socket, fds: list[int]) -> NoReturn:
     """Run `target(payload, fds, ready)` in a session of its own, with nothing of the daemon's but `fds`.
 
     What the target hands to `ready` is the answer; an error before that is answered instead; later ones end it.
@@ -67,11 +69,12 @@ def rehearse() -> None:
     """What detached children run, run here; see `preload.rehearse`."""
     streams = tuple(os.dup(0) for _ in range(3))
     for _ in range(REHEARSALS):
-        ours, theirs = socketpair()
+        ours, theirs = _socket.socketpair()
         frames.send_frame(ours, 0, b"payload")
         private = _part(os.dup(0), [theirs.detach()])
         _forget_streams(streams)
         process.name_process("corten-zygote")
+        process.set_title(["corten-zygote"])
         process.become_subreaper(False)
         _answer_early(f"{__name__}:_ready", private, [])
         ours.close()
@@ -88,7 +91,7 @@ class _Reply:
 
     __slots__ = ("_private", "given")
 
-    def __init__(self, private: socket) -> None:
+    def __init__(self, private: _socket.socket) -> None:
         self._private, self.given = private, False
 
     def __call__(self, answer: bytes) -> None:
@@ -97,7 +100,7 @@ class _Reply:
         self._private.close()
 
 
-def _answer_early(target: str, private: socket, fds: list[int]) -> None:
+def _answer_early(target: str, private: _socket.socket, fds: list[int]) -> None:
     request, reply = frames.receive_frame(private), _Reply(private)
     if request is None:
         return
@@ -119,7 +122,7 @@ def resolve(target: str) -> Callable[..., Any]:
     return found
 
 
-def _answer(private: socket, run: Callable[[bytes], bytes]) -> None:
+def _answer(private: _socket.socket, run: Callable[[bytes], bytes]) -> None:
     request = frames.receive_frame(private)
     if request is None:
         return
@@ -131,7 +134,7 @@ def _answer(private: socket, run: Callable[[bytes], bytes]) -> None:
         frames.send_frame(private, 0, answer)
 
 
-def _refuse(private: socket, error: BaseException) -> None:
+def _refuse(private: _socket.socket, error: BaseException) -> None:
     code, message = describe(error)
     frames.send_frame(private, code, message.encode(errors="replace"))
 

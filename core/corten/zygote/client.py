@@ -14,6 +14,8 @@ from corten.errors import DeadlineExceeded, Internal, Unavailable, Unimplemented
 
 from . import frames
 
+TITLE_MAX = 1024
+"""Bytes that children have for their command line."""
 REPLY_DEADLINE = 60.0
 """Seconds that the zygote may take to answer: it imports its modules before it answers the first request."""
 
@@ -187,7 +189,7 @@ class Zygote:
         if self._closed:
             raise Unavailable("zygote: closed")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-m", "corten.zygote", "3", *self._preload]
+        command = [sys.executable, "-P", "-m", "corten.zygote", "3", "." * TITLE_MAX, *self._preload]
         with theirs:
             try:
                 self._pid = os.posix_spawn(

@@ -68,7 +68,7 @@ def _fill_heap() -> None:
     libc.free.argtypes = [ctypes.c_void_p]
     for size in _LARGE:
         top = (libc.sbrk(0) or 0) - libc.mallinfo2().keepcost
-        for _ in range(_ROUNDS_MAX * 1000):
-            if (block := libc.malloc(size)) is None or block >= top:
-                break
+        block = libc.malloc(size)
+        while block is not None and block < top:
+            block = libc.malloc(size)
         libc.free(block)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+
 class Stream(Protocol):
     """What a frame needs of a socket."""
 

@@ -20,6 +20,8 @@ STATUSES_KEPT = 1024
 def main(fd: int, modules: Sequence[str]) -> None:
     """Import `modules`, then serve the socket `fd` until its other end closes."""
     process.name_process("corten-zygote")
+    process.reserve_title()
+    process.set_title(["corten-zygote"])
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
     failures = preload.preload(modules)

@@ -1,6 +1,10 @@
 """Reading the small text files of cgroup file systems; what is missing reads as nothing, for controllers differ."""
 
+import sys
+
 from . import files
+
+assert sys.platform != "win32"
 
 UNLIMITED = (1 << 64) - 1
 

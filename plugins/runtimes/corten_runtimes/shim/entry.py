@@ -24,6 +24,8 @@ from .reaper import Reaper
 from .server import Server, listen
 from .service import SERVICES, TaskService
 
+TITLE = "containerd-shim-corten"
+"""What `ps` shows, with flags as containerd's shims have them."""
 FLUSH_MAX = 5.0
 """Seconds that a shim whose container is gone goes on trying to deliver events."""
 TEND_EVERY = 60.0
@@ -43,8 +45,10 @@ def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> N
     """Serve until Shutdown; see the module's docstring."""
     process.name_process("corten-shim")
     process.become_subreaper()
+    told = settings.decode(payload)
+    process.set_title([TITLE, "-namespace", told["namespace"], "-id", told["id"], "-address", told["address"]])
     shim = _spare.pop() if _spare else Shim()
-    shim.open(settings.decode(payload))
+    shim.open(told)
     ready(b"%d" % os.getpid())
     shim.loop.run()
     shim.close()

@@ -1,6 +1,7 @@
 """The shim's event loop: descriptors, timers, and generators that wait for values that come later."""
 
-import _signal  # what `signal` wraps: the wrapper makes an enum of each number, which costs a shim 100 KiB
+# What `signal` wraps: the wrapper makes an enum of each number, which costs a shim 100 KiB.
+import _signal  # type: ignore[import-not-found]
 import heapq
 import os
 import select

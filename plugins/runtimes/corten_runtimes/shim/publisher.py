@@ -1,7 +1,7 @@
 """Events from the shim to the daemon: in order, one at a time, kept while the daemon is away and sent again."""
 
+import _socket
 import sys
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket  # as in `server`
 from collections import deque
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ class Publisher:
     def __init__(self, loop: Loop) -> None:
         self._loop, self.address = loop, ""
         self._queue: deque[event_pb2.Envelope] = deque(maxlen=KEPT_MAX)
-        self._socket: socket | None = None
+        self._socket: _socket.socket | None = None
         self._decoder = frames.Decoder()
         self._stream = -1
         self._waiting = False
@@ -76,7 +76,7 @@ class Publisher:
             self._write()
 
     def _connect(self) -> bool:
-        connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
         if connection.connect_ex(self.address):
             connection.close()
             self._waiting = True

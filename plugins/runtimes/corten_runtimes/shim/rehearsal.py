@@ -140,7 +140,8 @@ class Rehearsal:
         """Be the events service until all were sent."""
         done: list[bool] = []
         self._shim.publisher.when_idle(1.0, lambda: done.append(True))
-        peer = socket.socket(fileno=self._events._accept()[0])
+        fd, _ = self._events._accept()  # type: ignore[attr-defined]
+        peer = socket.socket(fileno=fd)
         decoder = frames.Decoder()
         while not done:
             for frame in decoder.feed(peer.recv(65536)):
@@ -151,12 +152,10 @@ class Rehearsal:
 
 
 def rehearse() -> None:
-    """Rehearse in a temporary folder; where that cannot be done shims are only larger."""
+    """Rehearse in a temporary folder. Raises whatever goes wrong: shims are only larger then."""
     folder = tempfile.mkdtemp(prefix="corten-zygote-")
     try:
         _rehearse(folder)
-    except Exception as error:
-        print(f"corten-zygote: shims are not warmed: {type(error).__name__}: {error}", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,10 +1,9 @@
 """The shim's ttrpc server: unary calls on a unix socket, any number at a time, answers in the order they are ready."""
 
+# The C class that `socket.socket` wraps: the wrapper's accept makes enums, which costs a shim 100 KiB.
+import _socket
 import os
 import sys
-
-# The C class that `socket.socket` wraps: the wrapper's accept makes enums, which costs a shim 100 KiB.
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -21,9 +20,9 @@ BACKLOG = 128
 _RECEIVE = 64 * 1024
 
 
-def listen(path: str) -> socket:
+def listen(path: str) -> _socket.socket:
     """A listening socket at `path`, mode 0600 from the start."""
-    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
     mask = os.umask(0o177)
     try:
         listener.bind(path)
@@ -38,11 +37,11 @@ class Server:
 
     def __init__(self, loop: Loop, services: Collection[str], methods: Mapping[str, Any]) -> None:
         self._loop = loop
-        self._listener: socket | None = None
+        self._listener: _socket.socket | None = None
         self.services, self.methods = services, methods
         self._connections: set[_Connection] = set()
 
-    def serve(self, listener: socket) -> None:
+    def serve(self, listener: _socket.socket) -> None:
         """Accept connections; `close` ends that."""
         self._listener = listener
         self._loop.watch(listener.fileno(), IN, self._accept)
@@ -54,7 +53,7 @@ class Server:
             self._listener.close()
             self._listener = None
 
-    def adopt(self, peer: socket) -> None:
+    def adopt(self, peer: _socket.socket) -> None:
         """Serve a connection that is there already."""
         peer.setblocking(False)
         self._connections.add(_Connection(self, self._loop, peer, self._connections))
@@ -62,14 +61,14 @@ class Server:
     def _accept(self, events: int) -> None:
         assert self._listener is not None
         try:
-            fd, _ = self._listener._accept()
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
             return
-        self.adopt(socket(fileno=fd))
+        self.adopt(_socket.socket(fileno=fd))
 
 
 class _Connection:
-    def __init__(self, server: Server, loop: Loop, peer: socket, all: "set[_Connection]") -> None:
+    def __init__(self, server: Server, loop: Loop, peer: _socket.socket, all: "set[_Connection]") -> None:
         self._server, self._loop, self._peer, self._all = server, loop, peer, all
         self._decoder = frames.Decoder()
         self.unsent = b""

@@ -1,4 +1,4 @@
-"""What the daemon tells a shim at its start, as names and values in turn; JSON would cost every shim 150 KiB to read."""
+"""What the daemon tells a shim at its start, names and values in turn: to read JSON would cost every shim 150 KiB."""
 
 from collections.abc import Mapping
 

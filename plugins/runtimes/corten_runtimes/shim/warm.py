@@ -12,15 +12,30 @@ import logging
 import pathlib
 import select
 import shutil
+import sys
 import tempfile
 import termios
+from pkgutil import iter_modules
 
+import corten.api.cgroups.v1.metrics_pb2
+import corten.api.cgroups.v2.metrics_pb2
+import corten.api.events.task_pb2
+import corten.api.runtime.task.v2.shim_pb2
+import corten.api.services.ttrpc.events.v1.events_pb2
+import corten.api.ttrpc.request_pb2
+import corten.api.types.event_pb2
+import corten.api.types.runc.options.oci_pb2
 import google.protobuf.empty_pb2
 import google.protobuf.timestamp_pb2
+from corten.zygote.ahead import read_ahead
+
+import corten_runtimes.shim
+
+assert sys.platform != "win32"
 
 __all__ = [
-    "dataclasses", "fcntl", "google", "heapq", "json", "logging", "pathlib", "rehearse", "select", "shutil", "tempfile",
-    "termios",
+    "corten", "dataclasses", "fcntl", "google", "heapq", "json", "logging", "pathlib", "rehearse", "select", "shutil",
+    "tempfile", "termios",
 ]  # fmt: skip
 
 
@@ -29,3 +44,8 @@ def rehearse() -> None:
     from . import rehearsal
 
     rehearsal.rehearse()
+
+
+read_ahead(f"corten_runtimes.shim.{module.name}" for module in iter_modules(corten_runtimes.shim.__path__))
+read_ahead(f"corten.linux.{name}" for name in ("mount", "mountinfo", "options", "syscalls"))
+read_ahead(("corten.contracts.mounts", "corten.errors", "corten.wire.ttrpc.frames", "corten.zygote.child"))

@@ -1,0 +1,28 @@
+"""An external shim binary gets its three standard streams and nothing of the daemon's, on the daemon's own loop."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import uvloop
+from corten.pools import Pools
+from corten_runtimes.binary import BinaryShim
+
+
+def test_an_external_shim_gets_no_foreign_descriptors(tmp_path: Path) -> None:
+    shim = tmp_path / "containerd-shim-nosy-v1"
+    shim.write_text(f"#!/bin/sh\nexec ls -l /proc/$$/fd > {tmp_path}/seen\n")
+    shim.chmod(0o755)
+    secret = os.open(tmp_path / "secret", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(secret, True)
+    pools = Pools()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(BinaryShim(pools, "/g", "/t").plugin_info(str(shim), None))
+    finally:
+        pools.close()
+        os.close(secret)
+    seen = [line for line in (tmp_path / "seen").read_text().splitlines() if "->" in line]
+    foreign = [line for line in seen if int(line.split()[-3]) > 2 and not line.endswith("/fd")]  # that is the listing's
+    assert foreign == []
+    assert len(seen) >= 3
