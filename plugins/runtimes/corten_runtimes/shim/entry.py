@@ -43,15 +43,20 @@ def prepare() -> None:
 
 def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> None:
     """Serve until Shutdown; see the module's docstring."""
-    process.name_process("corten-shim")
-    process.become_subreaper()
-    told = settings.decode(payload)
-    process.set_title([TITLE, "-namespace", told["namespace"], "-id", told["id"], "-address", told["address"]])
     shim = _spare.pop() if _spare else Shim()
-    shim.open(told)
-    ready(b"%d" % os.getpid())
+    start(shim, payload, ready)
     shim.loop.run()
     shim.close()
+
+
+def start(shim: "Shim", payload: bytes, ready: Callable[[bytes], None]) -> None:
+    """Make this process the shim. Rehearsed too, so all is here that can be."""
+    told = settings.decode(payload)
+    process.name_process("corten-shim")
+    process.become_subreaper()
+    process.set_title((TITLE, "-namespace", told["namespace"], "-id", told["id"], "-address", told["address"]))
+    shim.open(told)
+    ready(b"%d" % os.getpid())
 
 
 class Shim:

@@ -16,6 +16,7 @@ import tempfile
 from corten.api.runtime.task.v2 import shim_pb2 as pb
 from corten.api.ttrpc import request_pb2
 from corten.wire.ttrpc import frames
+from corten.zygote import process
 from google.protobuf.message import Message
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -36,11 +37,13 @@ class Rehearsal:
         self._folder, self._number = folder, number
         self._events = listen(f"{folder}/events{number}")
         told = {
-            "id": f"warm{number}", "namespace": "warm", "socket": f"{folder}/s{number}", "console": f"{folder}/t",
-            "ttrpc_address": f"{folder}/events{number}", "runc": "/bin/true", "runc_root": folder, "direct": "yes",
+            "id": f"warm{number}", "namespace": "warm", "address": "a", "socket": f"{folder}/s{number}",
+            "console": f"{folder}/t", "ttrpc_address": f"{folder}/events{number}", "runc": "/bin/true",
+            "runc_root": folder, "direct": "yes",
         }  # fmt: skip
+        self._answers: list[bytes] = []
         self._shim = entry.Shim()
-        self._shim.open(settings.decode(settings.encode(told)))
+        entry.start(self._shim, settings.encode(told), self._answers.append)
         self._loop = self._shim.loop
         self._stream = 1
         self._started: list[int] = []
@@ -158,6 +161,9 @@ def rehearse() -> None:
         _rehearse(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        process.name_process("corten-zygote")
+        process.become_subreaper(False)
+        process.set_title(["corten-zygote"])
 
 
 def _rehearse(folder: str) -> None:
