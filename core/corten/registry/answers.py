@@ -81,6 +81,28 @@ def check_length(response: aiohttp.ClientResponse, descriptor: Descriptor, start
         )
 
 
+def check_range(response: aiohttp.ClientResponse, descriptor: Descriptor, length: int) -> None:
+    """Is the answer a range of that length, of a blob that has the descriptor's size? Raises DataLoss."""
+    given, _, total = response.headers.get("Content-Range", "").rpartition("/")
+    if total not in ("*", str(descriptor.size)) or (response.content_length or length) != length:
+        raise DataLoss(
+            f"content {descriptor.digest}: the registry announces {given[:100]!r} of {total[:100]} bytes, "
+            f"while the manifest says {descriptor.size}"
+        )
+
+
+async def read_exactly(response: aiohttp.ClientResponse, length: int, what: str) -> bytes:
+    """Raises Unavailable for fewer bytes, DataLoss for more."""
+    data = bytearray()
+    async for chunk in chunks(response, what):
+        data += chunk
+        if len(data) > length:
+            raise DataLoss(f"{what}: the registry sends more than was asked for")
+    if len(data) < length:
+        raise Unavailable(f"{what}: the connection broke")
+    return bytes(data)
+
+
 async def read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
     if (response.content_length or 0) > limit:
         raise ResourceExhausted(f"{what}: {response.content_length} bytes are more than the {limit} allowed")

@@ -7,7 +7,7 @@ tried again; where host directories name mirrors, these are asked first, one aft
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,7 @@ from .connections import Connections, Request
 from .credentials import Lookup, anonymous
 from .endpoints import Endpoint
 from .hosts_toml import PULL, RESOLVE
+from .ranges import Ranges, in_order
 from .retry import Retry
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -44,17 +45,21 @@ class RegistryClient:
         host_roots: Sequence[str | Path] = (),
         headers: Mapping[str, str] | None = None,
         ask: Ask | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         """`plain_http` True: http where no scheme is configured; None: https, and either for this machine.
 
         `tls` replaces the system's certificate authorities; `host_roots` are folders of host directories; `headers`
-        go to every registry; `ask` is who gives credentials in the place of `credentials`.
+        go to every registry; `ask` is who gives credentials in the place of `credentials`;
+        `ranges`: how large blobs are fetched.
         """
         self._connections = Connections(credentials, ask, tls, headers or {})
         self._plain_http = plain_http
         self._host_roots = tuple(host_roots)
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._without_ranges: set[str] = set()
         self.retry = retry or Retry()
+        self.ranges = ranges or Ranges()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -100,11 +105,17 @@ class RegistryClient:
         return data
 
     async def fetch(self, reference: Reference, descriptor: Descriptor, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob from `offset` on, unchecked, in parts of about `answers.CHUNK`.
+        """The bytes of a blob from `offset` on, unchecked, in parts of about `answers.CHUNK` or a range.
 
         Raises Unavailable when the connection breaks (go on at the new offset), DataLoss when the registry announces
         another length, and the errors of `resolve`.
         """
+        ranged = self.ranges.apply(descriptor.size - offset) and reference.host not in self._without_ranges
+        async with aclosing((self._ranged if ranged else self._whole)(reference, descriptor, offset)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _whole(self, reference: Reference, descriptor: Descriptor, offset: int) -> AsyncGenerator[bytes, None]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         async with self._request("GET", reference, f"blobs/{descriptor.digest}", PULL, headers) as response:
             skip = answers.skipped(response, offset)
@@ -112,6 +123,23 @@ class RegistryClient:
             async for chunk in answers.chunks(response, f"content {descriptor.digest}"):
                 yield chunk[skip:] if skip else chunk
                 skip = max(0, skip - len(chunk))
+
+    async def _ranged(self, reference: Reference, descriptor: Descriptor, offset: int) -> AsyncGenerator[bytes, None]:
+        """Several ranges at once. Raises Unavailable, to go on without, if the registry knows no ranges."""
+
+        async def part(start: int, end: int) -> bytes:
+            headers = {"Range": f"bytes={start}-{end - 1}"}
+            async with self._request("GET", reference, f"blobs/{descriptor.digest}", PULL, headers) as response:
+                if response.status != 206:
+                    self._without_ranges.add(reference.host)
+                    raise Unavailable(f"content {descriptor.digest}: registry {reference.host} knows no ranges")
+                answers.skipped(response, start)
+                answers.check_range(response, descriptor, end - start)
+                return await answers.read_exactly(response, end - start, f"content {descriptor.digest}")
+
+        async with aclosing(in_order(part, offset, descriptor.size, self.ranges)) as parts:
+            async for data in parts:
+                yield data
 
     async def _resolve_by_get(self, reference: Reference) -> Descriptor:
         async with self._request("GET", reference, f"manifests/{reference.object}", RESOLVE) as response:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from corten.config.units import Size
+
 
 @dataclass(frozen=True, slots=True)
 class TransferConfig:
@@ -11,6 +13,10 @@ class TransferConfig:
     """Layers fetched at once, by all pulls together."""
     max_concurrent_uploaded_layers: int = 3
     """Layers pushed at once, by all pushes together."""
+    max_concurrent_unpacks: int = 8
+    """Layers unpacked at once, by all pulls and imports together; those of one image one after the other."""
+    concurrent_layer_fetch_buffer: Size = 4 << 20
+    """Bytes of the ranges in which a large layer is fetched over several connections at once; 0: over one."""
     config_path: str = ""
     """Folders of host directories (hosts.toml), separated by colons, for clients that name none."""
     default_snapshotter: str = "overlayfs"

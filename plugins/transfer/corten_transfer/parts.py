@@ -32,6 +32,7 @@ class Parts:
     config: TransferConfig
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
+    unpacks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
     unpacking: Turns = field(default_factory=Turns)
 
     def sink(self, scope: Scope) -> StoreSink:

@@ -1,6 +1,7 @@
 """Registry to store: documents first, then layers side by side, each unpacked as soon as it can be."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from corten.platforms import rank
 from corten.registry.authority import Ask
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import Credentials
+from corten.registry.hosts import is_loopback
 from corten.registry.pull import Layers
+from corten.registry.ranges import Ranges
 from corten.registry.tree import Documents, FetchedManifest, Wanted, check
 
 from . import naming
@@ -21,6 +24,9 @@ from .leased import leased
 from .parts import Parts
 from .reporting import Report
 from .unpacking import Unpacking
+
+CONNECTIONS = max(2, min(4, os.cpu_count() or 2))
+"""Ranges of one large layer that are fetched at once."""
 
 
 async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: StoreImage, report: Report) -> None:
@@ -107,7 +113,14 @@ def client_for(parts: Parts, side: RegistryImage) -> RegistryClient:
         host_roots=roots,
         headers=side.headers,
         ask=_asking(side.ask) if side.ask else None,
+        ranges=_ranges(parts, references.parse(side.reference)),
     )
+
+
+def _ranges(parts: Parts, reference: references.Reference) -> Ranges:
+    """None for a registry on this machine: its bytes come as fast as they can be written anyway."""
+    size = 0 if is_loopback(reference.host) else parts.config.concurrent_layer_fetch_buffer
+    return Ranges(size, CONNECTIONS)
 
 
 def _asking(ask: AskLogin) -> Ask:

@@ -48,7 +48,7 @@ def _transferer(context: PluginContext) -> object:
     from .parts import Parts
 
     config = context.config_as(TransferConfig)
-    if config.max_concurrent_downloads < 1 or config.max_concurrent_uploaded_layers < 1:
+    if min(config.max_concurrent_downloads, config.max_concurrent_uploaded_layers, config.max_concurrent_unpacks) < 1:
         raise InvalidArgument(f"{context.uri}: max_concurrent_… must be at least 1")
     return LocalTransferer(
         Parts(
@@ -60,6 +60,7 @@ def _transferer(context: PluginContext) -> object:
             hooks=context.hooks,
             config=config,
             downloads=asyncio.Semaphore(config.max_concurrent_downloads),
+            unpacks=asyncio.Semaphore(config.max_concurrent_unpacks),
             uploads=asyncio.Semaphore(config.max_concurrent_uploaded_layers),
         )
     )

@@ -42,7 +42,8 @@ class Unpacking:
             async with self._parts.unpacking.of((self._scope.namespace, self._name, step.chain_id)):
                 if not await self._exists(step.chain_id):
                     await ready(step.layer)
-                    await self._step(step)
+                    async with self._parts.unpacks:
+                        await self._step(step)
             self._report.layer("extracted", step.layer, step.layer.size)
         if top := unpack.chain_id(image.config.diff_ids):
             await self._label(image.manifest.config.digest, gc_labels.of_unpacked(self._name, top))
