@@ -217,6 +217,7 @@ class Zygote:
         self._control.close()
         self._control = None
         pid, self._pid = self._pid, 0
+        _terminate(pid)
         deadline = time.monotonic() + 2
         try:
             while os.waitpid(pid, os.WNOHANG)[0] == 0:
@@ -225,3 +226,11 @@ class Zygote:
                 time.sleep(0.002)
         except ChildProcessError:
             pass
+
+
+def _terminate(pid: int) -> None:
+    """End a zygote that may still be importing or rehearsing, and does not look at its socket then."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass

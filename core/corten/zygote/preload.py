@@ -78,6 +78,7 @@ def _rehearse(module: str) -> None:
 def _each(modules: Iterable[str], call: Callable[[str], object]) -> dict[str, str]:
     failures = {}
     signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGTERM, _told_to_end)
     for name in modules:
         signal.setitimer(signal.ITIMER_REAL, IMPORT_DEADLINE)
         try:
@@ -87,7 +88,13 @@ def _each(modules: Iterable[str], call: Callable[[str], object]) -> dict[str, st
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return failures
+
+
+def _told_to_end(signum: int, frame: object) -> None:
+    """Raised into what is under way, so that a rehearsal clears up behind it."""
+    raise SystemExit("the daemon wants no zygote any more")
 
 
 def _too_long(signum: int, frame: object) -> None:

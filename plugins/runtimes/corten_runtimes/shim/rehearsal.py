@@ -26,7 +26,7 @@ from . import entry, settings
 from .server import listen
 from .service import SERVICES, spec_facts
 
-ROUNDS = 24
+ROUNDS = 12
 """A function is rewritten after eight runs, its instructions some runs later."""
 
 
