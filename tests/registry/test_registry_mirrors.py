@@ -1,7 +1,9 @@
 """Mirrors, private authorities, logins and helper programs, with real registries and hostile ones."""
 
+import asyncio
 import json
 import os
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -144,6 +146,38 @@ async def test_a_private_authority(secured: tuple[str, Path], tmp_path: Path) ->
 async def test_a_registry_on_this_machine_may_speak_tls(secured: tuple[str, Path], tmp_path: Path) -> None:
     image = await pulled(f"{secured[0]}/lib/five:v1", tmp_path, credentials=lambda _: Credentials("ann", "secret"))
     assert len(image.layers) == 5
+
+
+async def test_once_tls_was_spoken_nothing_goes_out_in_plain_text(tmp_path: Path) -> None:
+    """A registry on TLS that breaks off later, and then hears plain http on the same port."""
+    certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    heard = list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(10))
+        writer.close()
+
+    async def first(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", first)
+    running = TestServer(app)
+    await running.start_server(ssl=context)
+    port = running.port
+    async with RegistryClient(retry=QUICK) as client:
+        reference = references.parse(f"127.0.0.1:{port}/x:y")
+        with pytest.raises(NotFound):
+            await client.resolve(reference)
+        await running.close()
+        later = await asyncio.start_server(serve, "127.0.0.1", port)
+        async with later:
+            with pytest.raises(Unavailable):
+                await client.resolve(reference)
+    assert heard
+    assert all(each.startswith(b"\x16\x03") for each in heard), "only TLS handshakes"
 
 
 async def test_credentials_by_asking_back(secured: tuple[str, Path], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 import aiohttp
@@ -79,7 +79,7 @@ class Connections:
         self._tls: ssl.SSLContext | bool = tls or True
         self._headers = dict(headers)
         self._contexts: dict[Trust, ssl.SSLContext] = {}
-        self._plain: dict[URL, Endpoint] = {}
+        self._known: dict[URL, Endpoint] = {}
 
     async def close(self) -> None:
         await self._session.close()
@@ -89,14 +89,18 @@ class Connections:
 
         Raises FailedPrecondition for too many redirects, Unauthenticated by the token server, and aiohttp's errors.
         """
-        known = self._plain.get(endpoint.base, endpoint)
+        known = self._known.get(endpoint.base, endpoint)
         try:
-            return await self._sent(known, request)
-        except (aiohttp.ClientSSLError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not known.either_scheme or request.url is not None:
+            response = await self._sent(known, request)
+        except (aiohttp.ClientSSLError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            refused = isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError)
+            if refused or not known.either_scheme or request.url is not None:
                 raise
-            self._plain[endpoint.base] = endpoint.plain()
-            return await self._sent(endpoint.plain(), request)
+            known = endpoint.plain()
+            response = await self._sent(known, request)
+        # Whichever was spoken first is spoken from now on: a connection that breaks must not end in plain text.
+        self._known.setdefault(endpoint.base, replace(known, either_scheme=False))
+        return response
 
     async def _sent(self, endpoint: Endpoint, request: Request) -> aiohttp.ClientResponse:
         tls = await self._context(endpoint.trust)

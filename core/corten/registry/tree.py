@@ -1,6 +1,7 @@
 """The documents of an image, from a registry into a sink: the indexes, and the manifests for the platforms wanted."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from corten.contracts.descriptor import Descriptor
@@ -115,10 +116,21 @@ class Documents:
         chosen, others = select(index, wanted, what)
         self.found(target, [entry.descriptor for entry in (*chosen, *others)])
         fetched = []
-        for entry in (*chosen, *others):
-            deeper = whole and entry in chosen
-            fetched += await self._below(entry.descriptor, wanted, whole=deeper, depth=depth + 1)
+        for entry in chosen:
+            fetched += await self._entry(entry, wanted, whole=whole, depth=depth + 1)
+        for entry in others:
+            with suppress(NotFound):  # registries may lack what their indexes name for others
+                fetched += await self._entry(entry, wanted, whole=False, depth=depth + 1)
         return fetched
+
+    async def _entry(self, entry: IndexEntry, wanted: Wanted, *, whole: bool, depth: int) -> list[FetchedManifest]:
+        """What an index names may also be something else, which is stored as it is if it is wanted whole."""
+        target = entry.descriptor
+        if media_types.kind(target.media_type) in ("index", "manifest"):
+            return await self._below(target, wanted, whole=whole, depth=depth)
+        if whole:
+            await copy_blob(self.registry, self.reference, target, self.sink, {}, self.show)
+        return []
 
     async def _manifest(
         self, target: Descriptor, data: bytes, what: str, wanted: Wanted, *, whole: bool

@@ -91,7 +91,7 @@ def _wanted(destination: StoreImage) -> Wanted:
 
 def _check(reference: references.Reference, fetched: list[FetchedManifest], destination: StoreImage) -> None:
     """An artifact may be stored, but not unpacked; images must be for what they were asked for."""
-    for image in fetched:
+    for image in fetched if destination.platforms else ():
         if image.whole and image.config is not None:
             check(reference, image, destination.platforms)
     if destination.unpacks and not any(image.config for image in fetched if image.whole):
