@@ -198,11 +198,17 @@ def test_a_daemon_that_is_restarted_is_not_noticed(daemon: Daemon, corten: Corte
         assert process.wait(20) == 4
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal (proc(5), SigCgt)."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+
+
 def test_a_command_that_is_ended_while_it_works_clears_up(daemon: Daemon, corten: Corten) -> None:
     argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "wait", "web"]
     corten("run", "-d", "--name", "web", IMAGE, "sleep", "600")
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(0.7)
+        wait_until(lambda: catches(process.pid, signal.SIGTERM), "the command has taken over SIGTERM")
         process.terminate()
         assert process.wait(10) == 143
         assert process.stderr is not None and process.stderr.read() == ""
