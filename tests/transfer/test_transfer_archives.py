@@ -7,6 +7,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import images
@@ -164,3 +165,16 @@ async def test_a_client_that_goes_in_the_middle_leaves_nothing(daemon: Daemon, a
             await asyncio.wait_for(moving, 20)
         assert await client.images.list() == []
         assert [lease.id for lease in await client.leases.list()] == []
+
+
+async def test_imports_that_are_given_up_hold_nothing(daemon: Daemon, archive: Path) -> None:
+    """More of them than there are threads to read archives, each with its stream left open."""
+    async with Client(daemon.address, "given-up") as client, AsyncExitStack() as stack:
+        for _ in range(10):
+            stream = await stack.enter_async_context(client.transfers.opened("import"))
+            moving = asyncio.ensure_future(client.transfers.run(ImageImportStream(stream=stream.id), named("x")))
+            assert await stream.receive(), "the daemon asks for bytes"
+            moving.cancel()
+            await asyncio.wait([moving])
+        await asyncio.wait_for(taken_in(client, archive.read_bytes(), named("y")), 30)
+        assert [image.name for image in await client.images.list()] == ["y:latest"]

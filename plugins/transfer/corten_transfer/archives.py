@@ -1,6 +1,7 @@
 """Archive to store, and store to archive: tar streams that the client sends or receives."""
 
 import asyncio
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
 from corten import platforms
@@ -8,7 +9,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import ByteReader, ExportArchive, ImportArchive, StoreImage, Unpack
-from corten.errors import InvalidArgument, NotFound
+from corten.errors import Cancelled, InvalidArgument, NotFound
 from corten.oci_image import documents, media_types
 from corten.registry.archive import targets_of_archive
 from corten.registry.export import ExportOptions, Named, export
@@ -26,22 +27,39 @@ MAX_DEPTH = 4
 
 
 class BlockingReader:
-    """A `ByteReader` of the event loop as a blocking file, for threads of a pool."""
+    """A `ByteReader` of the event loop as a blocking file, for a thread of a pool; `stop` wakes who waits in it."""
 
     def __init__(self, stream: ByteReader, loop: asyncio.AbstractEventLoop) -> None:
         self._stream = stream
         self._loop = loop
         self._rest = b""
+        self._waiting: Future[bytes] | None = None
+        self._stopped = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, fewer when there are fewer for now; none at the end."""
+        """At most `size` bytes, fewer when there are fewer for now; none at the end. Raises Cancelled once stopped."""
         if not self._rest:
-            self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            self._rest = self._next()
         size = len(self._rest) if size < 0 else size
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
-    async def _next(self) -> bytes:
+    def stop(self) -> None:
+        """No more is read; on the event loop."""
+        self._stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def _next(self) -> bytes:
+        self._waiting = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        try:
+            return self._waiting.result()
+        except CancelledError:
+            raise Cancelled("import: it was given up while it waited for the archive") from None
+
+    async def _read(self) -> bytes:
+        if self._stopped:
+            raise Cancelled("import: it was given up")
         return await self._stream.read()
 
 
@@ -52,7 +70,10 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
     report.say("Importing")
     async with leased(parts, scope) as held:
         file = BlockingReader(source.stream, asyncio.get_running_loop())
-        targets = await targets_of_archive(file, parts.sink(held), run=parts.run)
+        try:
+            targets = await targets_of_archive(file, parts.sink(held), run=parts.wait_for_client)
+        finally:
+            file.stop()
         names = [(target, naming.imported(destination, target)) for target in targets]
         if destination.name and len(targets) == 1:
             names[0][1].append(destination.name)

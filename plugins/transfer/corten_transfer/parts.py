@@ -46,3 +46,7 @@ class Parts:
     async def run(self, call: Callable[..., Any], *args: Any) -> Any:
         """Call something that blocks, on content."""
         return await self.pools.run("content", call, *args)
+
+    async def wait_for_client(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Call something that waits for what a client sends: apart, so that slow clients hold up nothing else."""
+        return await self.pools.run("imports", call, *args)
