@@ -16,7 +16,7 @@ assert sys.platform != "win32"
 _FINE = b"\0"
 
 
-def apart(call: Callable[[], None]) -> None:
+def apart(call: Callable[[], object]) -> None:
     """Call it in a child, and wait. Raises what it raised, as the class of `corten.errors` that it is or maps to."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
@@ -35,7 +35,7 @@ def apart(call: Callable[[], None]) -> None:
         raise from_code(int(code or 13), message or "shim: its child died")
 
 
-def _answer(call: Callable[[], None], write: int) -> NoReturn:
+def _answer(call: Callable[[], object], write: int) -> NoReturn:
     told = _FINE
     try:
         call()

@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 assert sys.platform != "win32"
 
 from . import entry, settings
+from .apart import apart
 from .server import listen
 from .service import SERVICES, spec_facts
 
@@ -59,8 +60,7 @@ class Rehearsal:
             json.dump(spec_facts({"linux": {"namespaces": [{"type": "pid"}]}}), file)
         self._process(f"{bundle}/init.pid")
         create = pb.CreateTaskRequest(id=id, bundle=bundle, stdout=self._fifo(f"{bundle}/out"))
-        if os.geteuid() == 0:
-            self._mounts(create, bundle)
+        apart(os.getpid)  # mounts are made apart; here none is, for a zygote that is killed would leave it
         self._call("Create", create)
         self._state(f"{self._folder}/warm/{id}")
         self._call("Start", pb.StartRequest(id=id))
@@ -96,15 +96,6 @@ class Rehearsal:
         self._events.close()
         self._shim.close()
         os.chdir("/")
-
-    def _mounts(self, create: pb.CreateTaskRequest, bundle: str) -> None:
-        """In turn the two kinds of root file systems that most containers have."""
-        lower, upper, work = (f"{bundle}/{name}" for name in ("lower", "upper", "work"))
-        for path in (lower, upper, work):
-            os.mkdir(path)
-        create.rootfs.add(type="bind", source=lower, options=["rbind", "rw"])
-        if self._number % 2:
-            create.rootfs.add(type="tmpfs", source="tmpfs", options=["size=64k"])
 
     def _call(self, method: str, request: Message) -> None:
         self._stream += 2
