@@ -7,16 +7,19 @@ from contextlib import asynccontextmanager
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
+from corten.api.services.introspection.v1 import introspection_pb2
 from corten.api.services.transfer.v1 import transfer_pb2 as pb
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import AuthRequest, AuthResponse, AuthType
-from corten.errors import CortenError, Unimplemented
+from corten.errors import CortenError
+from corten.plugin.types import TRANSFER
 from corten.registry.credentials import Credentials, Lookup, looked_up
 
 from .calls import Calls, methods
 from .streams import ClientStream, stream
 
 _RPC = methods(pb, "Transfer")
+_PLUGINS = methods(introspection_pb2, "Introspection")
 Watch = Callable[[ProgressMessage], None]
 
 
@@ -27,12 +30,10 @@ class Transfers:
         self._calls = calls
 
     async def offered(self) -> bool:
-        """Whether the daemon has transfers; older ones have not."""
-        try:
-            async with stream(self._calls, "probe"):
-                return True
-        except Unimplemented:
-            return False
+        """Whether the daemon has transfers; containerd before 1.7 has not."""
+        wanted = introspection_pb2.PluginsRequest(filters=[f'type=="{TRANSFER}"'])
+        reply = await self._calls.unary(_PLUGINS["Plugins"], wanted)
+        return any(not plugin.HasField("init_err") for plugin in reply.plugins)
 
     async def run(self, source: Message, destination: Message, watch: Watch | None = None) -> None:
         """Move an image; `watch` sees every event.

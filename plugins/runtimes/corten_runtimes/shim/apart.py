@@ -1,7 +1,7 @@
 """Doing something in a forked child of the shim: what it touches of the shared memory costs nothing when it has ended.
 
-For what is done once and touches much: a mount's way through the option parser, say, would cost every shim 200 KiB
-for as long as it lives, where the fork costs a millisecond.
+For what is done seldom and touches much: a mount's way through the option parser, say, or that of statistics through
+thirty files, would cost every shim 200 KiB for as long as it lives, where the fork costs a millisecond.
 """
 
 import os
@@ -16,8 +16,11 @@ assert sys.platform != "win32"
 _FINE = b"\0"
 
 
-def apart(call: Callable[[], object]) -> None:
-    """Call it in a child, and wait. Raises what it raised, as the class of `corten.errors` that it is or maps to."""
+def apart(call: Callable[[], bytes | None]) -> bytes:
+    """Call it in a child, wait, and return what it returned.
+
+    Raises what it raised, as the class of `corten.errors` that it is or maps to.
+    """
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         pid = os.fork()
@@ -28,19 +31,23 @@ def apart(call: Callable[[], object]) -> None:
     if pid == 0:
         _answer(call, write)
     os.close(write)
-    told = os.read(read, 65536)
+    told = b""
+    while piece := os.read(read, 65536):
+        told += piece
     os.close(read)
-    if told != _FINE:
+    if told[:1] != _FINE:
         code, _, message = told.decode(errors="replace").partition(" ")
         raise from_code(int(code or 13), message or "shim: its child died")
+    return told[1:]
 
 
-def _answer(call: Callable[[], object], write: int) -> NoReturn:
-    told = _FINE
+def _answer(call: Callable[[], bytes | None], write: int) -> NoReturn:
+    told = b""
     try:
-        call()
+        told = _FINE + (call() or b"")
     except BaseException as error:
         told = f"{code_of(error)} {error}".encode(errors="replace")[:65536]
     finally:
-        os.write(write, told)
+        while told:
+            told = told[os.write(write, told) :]
         os._exit(0)

@@ -42,6 +42,23 @@ class Cgroups:
             raise FailedPrecondition("cgroup metrics: the container has no cgroup (any more)")
         return cgroups_v2.read(self.unified) if self.unified else cgroups_v1.read(self.paths)
 
+    def packed_metrics(self) -> bytes:
+        """`metrics` as a line with the message's name, and its bytes."""
+        metrics = self.metrics()
+        return b"%s\n%s" % (metrics.DESCRIPTOR.full_name.encode(), metrics.SerializeToString())
+
+    def packed(self) -> bytes:
+        """As text for `unpacked`: a line for each path with its controller, then those of its own, divided by NUL."""
+        lines = (f"{name}\0{path}" for name, path in self.paths.items())
+        return os.fsencode("\n".join(lines) + "\n\n" + "\0".join(self.own))
+
+
+def unpacked(data: bytes) -> Cgroups:
+    """The cgroups that `Cgroups.packed` wrote."""
+    paths, _, own = os.fsdecode(data).partition("\n\n")
+    pairs = (line.partition("\0") for line in paths.split("\n") if line)
+    return Cgroups({name: path for name, _, path in pairs}, tuple(own.split("\0")) if own else ())
+
 
 def of_process(pid: int) -> Cgroups:
     """The cgroups that a process is in; empty if it has gone."""

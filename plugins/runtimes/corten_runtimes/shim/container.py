@@ -101,7 +101,7 @@ class Container:
             if making.rootfs:
                 mount.unmount_all(rootfs)
             raise
-        self.cgroups = cgroups.of_process(pid)
+        self.cgroups = cgroups.unpacked(apart(lambda: cgroups.of_process(pid).packed()))
         self._announce.create(self)
         self._settle(init)
         return pid

@@ -16,6 +16,7 @@ from google.protobuf.empty_pb2 import Empty
 assert sys.platform != "win32"
 
 from . import files
+from .apart import apart
 from .container import EXECS_MAX, Container, Making
 from .events import Announcer, stamp
 from .loop import Loop, Steps
@@ -183,10 +184,10 @@ class TaskService:
         return Empty()
 
     def stats(self, request: task.StatsRequest) -> Steps[task.StatsResponse]:
-        metrics = self._container(request.id).cgroups.metrics()
+        cgroups = self._container(request.id).cgroups
+        kind, _, value = apart(cgroups.packed_metrics).partition(b"\n")
         response = task.StatsResponse()
-        response.stats.type_url = metrics.DESCRIPTOR.full_name
-        response.stats.value = metrics.SerializeToString()
+        response.stats.type_url, response.stats.value = kind.decode(), value
         return response
         yield
 
