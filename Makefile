@@ -30,7 +30,7 @@ test: .venv/.dev ## everything: check, then the whole suite with real registries
 soak: .venv/.dev ## the whole suite at the counts of the issue
 	@tools/debs.sh $(TEST_DEBS)
 	@$(COMPILE)
-	CORTEN_SOAK=1 $(PY) -m pytest -q --timeout 3600 $(PYTEST_ARGS)
+	CORTEN_SOAK=1 $(PY) -m pytest -q -n 2 --dist loadgroup --timeout 3600 $(PYTEST_ARGS)
 
 bench: .venv/.dev ## Corten and Debian's containerd side by side; prints the table of docs/performance.md
 	@tools/debs.sh $(TEST_DEBS)

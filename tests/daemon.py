@@ -155,11 +155,14 @@ def clear(folder: Path) -> None:
         while any(map(alive, pids)) and time.monotonic() < end:
             time.sleep(0.02)
     unmount_below(folder)
+    namespaces = os.listdir(tasks) if os.path.isdir(tasks := folder / "state/io.containerd.runtime.v2.task") else []
     shutil.rmtree(folder, ignore_errors=True)
     for path in cgroups:
         for level in (path, path.parent):
             with suppress(OSError):
                 level.rmdir()
+    for namespace in namespaces:
+        remove_cgroups(namespace)
 
 
 def mounts_and_processes(folder: Path) -> list[str]:

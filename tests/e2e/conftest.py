@@ -10,7 +10,7 @@ from itertools import count
 import images
 import peers
 import pytest
-from daemon import running_daemon
+from daemon import remove_cgroups, running_daemon
 from nodes import Node
 
 PEER = os.environ.get("CORTEN_E2E_PEER", "corten")
@@ -70,6 +70,7 @@ def clear(ctr: peers.Ctr) -> None:
     for digest in ctr("content", "ls", "-q").split():
         ctr.try_("content", "rm", digest)
     ctr.try_("namespaces", "rm", ctr.namespace)
+    remove_cgroups(ctr.namespace)
 
 
 def remove_snapshots(ctr: peers.Ctr, snapshotter: str) -> None:
