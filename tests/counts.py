@@ -10,6 +10,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "kill during run": (2, 10),
     "cancel steps": (1, 10),
     "abandoned lives": (8, 100),
+    "prepared beside cleanups": (300, 3000),
     "containers for memory": (10, 40),
     "life cycles": (5, 50),
     "group commit writers": (16, 64),

@@ -3,7 +3,9 @@
 import os
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from corten.contracts.mounts import Mount
@@ -14,6 +16,7 @@ from corten.testing.context import FakeContext
 from corten.testing.snapshot_trees import layer
 from corten_snapshotters.overlayfs import OverlayfsSnapshotter, overlay_mounts, unsupported
 from corten_snapshotters.registration import NativeConfig, OverlayfsConfig, native, overlayfs
+from counts import count
 
 pytestmark = pytest.mark.integration
 
@@ -124,6 +127,29 @@ def test_a_removed_tree_stays_until_cleanup(memory_backed: Path) -> None:
         snapshotter.cleanup()
         assert os.listdir(memory_backed / str(sync_remove) / "snapshots") == []
         snapshotter.close()
+
+
+def test_a_snapshot_in_the_making_is_no_waste(memory_backed: Path) -> None:
+    """A cleanup at any moment of a preparation leaves it alone."""
+    snapshotter = OverlayfsSnapshotter(memory_backed)
+    done = Event()
+
+    def clean() -> None:
+        while not done.is_set():
+            snapshotter.cleanup()
+
+    with ThreadPoolExecutor(4) as pool:
+        cleaners = [pool.submit(clean) for _ in range(2)]
+        try:
+            preparations = [
+                pool.submit(snapshotter.prepare, f"key{n}") for n in range(count("prepared beside cleanups"))
+            ]
+            assert all(os.path.isdir(each.result()[0].source) for each in preparations)
+        finally:
+            done.set()
+        for cleaner in cleaners:
+            cleaner.result()
+    snapshotter.close()
 
 
 def test_cleanup_removes_what_is_still_mounted(memory_backed: Path) -> None:

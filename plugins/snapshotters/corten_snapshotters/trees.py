@@ -80,11 +80,10 @@ class Trees:
     @contextmanager
     def making(self) -> Iterator[Path]:
         """A new directory, 0700, that is deleted at the end unless `place` gave it its name."""
-        with mapped(f"create a directory in {self._snapshots}"):
+        # Under the lock that `waste` lists under, or it would find the directory before it is known to be in the making.
+        with self._lock, mapped(f"create a directory in {self._snapshots}"):
             made = tempfile.mkdtemp(prefix="new-", dir=self._snapshots)
-        name = os.path.basename(made)
-        with self._lock:
-            self._making.add(name)
+            self._making.add(name := os.path.basename(made))
         try:
             yield Path(made)
         finally:
