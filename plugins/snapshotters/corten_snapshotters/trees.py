@@ -80,7 +80,7 @@ class Trees:
     @contextmanager
     def making(self) -> Iterator[Path]:
         """A new directory, 0700, that is deleted at the end unless `place` gave it its name."""
-        # Under the lock that `waste` lists under: it must not find the directory before it is known to be in the making.
+        # Under the lock of `waste`, which must not find the directory before it is known to be in the making.
         with self._lock, mapped(f"create a directory in {self._snapshots}"):
             made = tempfile.mkdtemp(prefix="new-", dir=self._snapshots)
             self._making.add(name := os.path.basename(made))
