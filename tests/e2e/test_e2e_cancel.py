@@ -105,7 +105,7 @@ async def test_life_of_a_task_abandoned_at_random(daemon: Daemon) -> None:
     wait_until(lambda: set(processes_on(daemon.folder)) <= before, "no shim and no container is left")
     assert mounts_below(daemon.folder) == []
     bundles = daemon.state / "io.containerd.runtime.v2.task/default"
-    assert not bundles.exists() or not list(bundles.iterdir())
+    assert not bundles.exists() or not list(bundles.iterdir()), [str(p) for p in bundles.rglob("*")]
 
 
 async def test_unpacking_abandoned_at_random(daemon: Daemon, reference: str) -> None:

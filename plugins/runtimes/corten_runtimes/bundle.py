@@ -61,7 +61,7 @@ class Bundles:
         with mapped(f"remove bundle of task {id!r}"):
             mount.unmount_all(path)
             for folder in (path, work):
-                shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+                _remove_folder(folder)
 
     def all(self) -> Iterator[tuple[str, str]]:
         """Namespace and id of every bundle there is."""
@@ -79,6 +79,23 @@ class Bundles:
         work.parent.mkdir(mode=0o711, exist_ok=True)
         work.mkdir(mode=0o711, exist_ok=True)
         (path / "work").symlink_to(work)
+
+
+REMOVALS = 10
+"""Times that a folder is removed anew, because the shim or its runc still made or removed a file in it meanwhile."""
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it; raises the OSError that stays."""
+    for left in reversed(range(REMOVALS)):
+        try:
+            return shutil.rmtree(folder)
+        except OSError:
+            if not folder.exists():
+                return None
+            if not left:
+                raise
+    return None
 
 
 def parse_spec(id: str, spec: bytes) -> Mapping[str, Any]:
