@@ -30,9 +30,20 @@ class Status(StrEnum):
     PAUSING = "pausing"
 
 
+CRI_LOG = "cri"
+"""Scheme of a `stdout` and `stderr` that go to a log file in the kubelet's format, written beside the daemon:
+`cri:///var/log/pods/…/0.log?max_line=16384` (the path percent-encoded; `max_line` in bytes, 0 for no bound). Both
+streams may name one file. An empty path (`cri:`) keeps no log, but the process can be attached to."""
+CRI_STDIN = "cri:stdin"
+"""A `stdin` that is a pipe held open for those who attach; `cri:stdin?once` is closed when the first of them ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stdio:
-    """Paths or URIs of a process's streams; empty for none. With a terminal, stderr is unused."""
+    """Paths or URIs of a process's streams; empty for none. With a terminal, stderr is unused.
+
+    A URI is `fifo://`, `file://`, `binary://`, `binary-v2://`, `stream://` or one of `CRI_LOG` and `CRI_STDIN`.
+    """
 
     stdin: str = ""
     stdout: str = ""
@@ -64,7 +75,10 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
-    """What a task is made of. `spec` is the OCI runtime spec as JSON bytes, final: hooks have seen it."""
+    """What a task is made of. `spec` is the OCI runtime spec as JSON bytes, final: hooks have seen it.
+
+    Tasks of a namespace with the same `sandbox_id` share a shim where the runtime can.
+    """
 
     spec: bytes
     rootfs: Sequence[Mount]
@@ -120,6 +134,21 @@ class Task(Protocol):
         ...
 
     async def checkpoint(self, path: str, options: AnyValue | None) -> None: ...
+    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+        """Join FIFOs to the streams of a process that has `CRI_LOG` output; returns once they are joined.
+
+        What is written after that goes to log and FIFOs alike; a reader that leaves, or is too slow for a second, is
+        let go without harm to the process. The FIFOs are closed when the process ends. FailedPrecondition if the
+        process has other streams, or has ended; works with every shim.
+        """
+        ...
+
+    async def reopen_log(self) -> None:
+        """Open the log file anew under its path (it was renamed); returns once nothing more goes to the old one.
+
+        FailedPrecondition if the process has no log or has ended.
+        """
+        ...
 
 
 class Runtime(Protocol):

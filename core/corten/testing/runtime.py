@@ -286,6 +286,12 @@ class FakeTask:
     async def checkpoint(self, path: str, options: AnyValue | None) -> None:
         raise Unimplemented(f"task {self._id!r}: a fake cannot be checkpointed")
 
+    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+        raise FailedPrecondition(f"task {self._id!r}: its streams cannot be attached to: it keeps no log")
+
+    async def reopen_log(self) -> None:
+        raise FailedPrecondition(f"task {self._id!r}: it keeps no log")
+
     def _process(self, exec_id: str) -> _Process:
         if (self._namespace, self._id) not in self._runtime.tasks or exec_id not in self.processes:
             raise NotFound(f"process {exec_id!r} of task {self._id!r}: does not exist")

@@ -179,6 +179,12 @@ class ShimTask:
             _pack(request.options, options)
         await self._call("Checkpoint", request, Empty)
 
+    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+        raise FailedPrecondition(f"task {self._id!r}: its streams cannot be attached to: it keeps no log")
+
+    async def reopen_log(self) -> None:
+        raise FailedPrecondition(f"task {self._id!r}: it keeps no log")
+
     def over(self, ended: Exit) -> None:
         """The task is no more: whoever waits learns how it ended."""
         if not self.gone.done():
