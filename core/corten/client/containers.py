@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 
 from corten.api.services.containers.v1 import containers_pb2 as pb
 from corten.contracts.objects import Container
+from corten.messages.containers import container, container_message
+from corten.messages.values import mask
 
 from .calls import Calls, methods
-from .messages import container, container_message, mask
 
 _RPC = methods(pb, "Containers")
 

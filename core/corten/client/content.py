@@ -9,9 +9,11 @@ from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentInfo, IngestStatus
 from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, DataLoss, ResourceExhausted, Unavailable
+from corten.messages.content import info as content_info
+from corten.messages.content import status as ingest_status
+from corten.messages.values import mask
 
 from .calls import Calls, methods
-from .messages import content_info, ingest_status, mask
 
 _RPC = methods(pb, "Content")
 CHUNK = 1 << 20

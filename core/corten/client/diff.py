@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from corten.api.services.diff.v1 import diff_pb2 as pb
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.mounts import Mount
+from corten.messages.values import descriptor, descriptor_message, mount_messages
 
 from .calls import Calls, methods
-from .messages import descriptor, descriptor_message, mount_messages, timestamp
 
 _RPC = methods(pb, "Diff")
 
@@ -40,6 +42,6 @@ class Diff:
             media_type=media_type,
             ref=ref,
             labels=dict(labels or {}),
-            source_date_epoch=None if source_date_epoch is None else timestamp(source_date_epoch * 1_000_000_000),
+            source_date_epoch=None if source_date_epoch is None else Timestamp(seconds=source_date_epoch),
         )
         return descriptor((await self._calls.unary(_RPC["Diff"], request)).diff)

@@ -6,9 +6,9 @@ from corten.api.services.events.v1 import events_pb2 as pb
 from corten.api.types import event_pb2
 from corten.contracts.events import Envelope
 from corten.contracts.objects import AnyValue
+from corten.messages.values import any_message, any_value, time_of, timestamp
 
 from .calls import Calls, methods
-from .messages import any_message, any_value, nanoseconds, timestamp
 
 _RPC = methods(pb, "Events")
 
@@ -34,4 +34,4 @@ class Events:
     async def subscribe(self, filters: Sequence[str] = ()) -> AsyncIterator[Envelope]:
         """Events of every namespace from now on, those that match one of the filters; endless."""
         async for message in self._calls.server_stream(_RPC["Subscribe"], pb.SubscribeRequest(filters=filters)):
-            yield Envelope(nanoseconds(message.timestamp), message.namespace, message.topic, any_value(message.event))
+            yield Envelope(time_of(message.timestamp), message.namespace, message.topic, any_value(message.event))

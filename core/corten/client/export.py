@@ -7,12 +7,12 @@ from typing import BinaryIO
 from corten import platforms
 from corten.api.types.transfer.imagestore_pb2 import ImageReference, ImageStore
 from corten.api.types.transfer.importexport_pb2 import ImageExportStream
+from corten.messages.transfer import platform_message
 from corten.platforms import Platform
 
 from .byte_streams import receive_file
 from .client import Client
 from .image import find
-from .pull import platform_message
 
 
 async def export_archive(

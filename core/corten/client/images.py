@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from corten.api.services.images.v1 import images_pb2 as pb
 from corten.contracts.objects import Image
 from corten.errors import AlreadyExists
+from corten.messages.images import image, image_message
+from corten.messages.values import mask
 
 from .calls import Calls, methods
-from .messages import image, image_message, mask
 
 _RPC = methods(pb, "Images")
 

@@ -11,9 +11,9 @@ from corten.api.services.introspection.v1 import introspection_pb2 as pb
 from corten.api.services.version.v1 import version_pb2
 from corten.contracts.warnings import Deprecation
 from corten.errors import CortenError, from_code
+from corten.messages.values import time_of
 
 from .calls import Calls, methods
-from .messages import nanoseconds
 
 _RPC = methods(pb, "Introspection")
 _VERSION = methods(version_pb2, "Version")
@@ -76,7 +76,7 @@ class Introspection:
 
     async def server(self) -> ServerInfo:
         answer = await self._calls.unary(_RPC["Server"], Empty())
-        seen = (Deprecation(d.id, d.message, nanoseconds(d.last_occurrence)) for d in answer.deprecations)
+        seen = (Deprecation(d.id, d.message, time_of(d.last_occurrence)) for d in answer.deprecations)
         return ServerInfo(answer.uuid, answer.pid, tuple(seen))
 
     async def plugins(self, filters: Sequence[str] = ()) -> list[PluginInfo]:

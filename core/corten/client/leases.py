@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from corten.api.services.leases.v1 import leases_pb2 as pb
 from corten.contracts.objects import Lease, Resource
 from corten.errors import CortenError
+from corten.messages.leases import lease
 
 from .calls import Calls, methods
-from .messages import nanoseconds
 
 _RPC = methods(pb, "Leases")
 EXPIRE_LABEL = "containerd.io/gc.expire"
@@ -28,7 +28,7 @@ class Leases:
     async def create(self, id: str = "", labels: Mapping[str, str] | None = None) -> Lease:
         """An empty id is made up."""
         request = pb.CreateRequest(id=id or _made_up(), labels=dict(labels or {}))
-        return _value((await self._calls.unary(_RPC["Create"], request)).lease)
+        return lease((await self._calls.unary(_RPC["Create"], request)).lease)
 
     async def delete(self, id: str, *, sync: bool = False) -> None:
         """`sync`: return after a garbage collection that began later than the deletion."""
@@ -36,7 +36,7 @@ class Leases:
 
     async def list(self, filters: Sequence[str] = ()) -> list[Lease]:
         answer = await self._calls.unary(_RPC["List"], pb.ListRequest(filters=filters))
-        return [_value(message) for message in answer.leases]
+        return [lease(message) for message in answer.leases]
 
     async def add(self, id: str, resource: Resource) -> None:
         request = pb.AddResourceRequest(id=id, resource=pb.Resource(id=resource.id, type=resource.type))
@@ -70,7 +70,3 @@ def expiry_time(seconds: float) -> str:
 
 def _made_up() -> str:
     return f"corten-{secrets.token_hex(8)}"
-
-
-def _value(message: pb.Lease) -> Lease:
-    return Lease(message.id, dict(message.labels), nanoseconds(message.created_at))

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from corten.api.services.namespaces.v1 import namespace_pb2 as pb
 from corten.contracts.objects import Namespace
+from corten.messages.values import mask
 
 from .calls import Calls, methods
-from .messages import mask
 
 _RPC = methods(pb, "Namespaces")
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from corten import platforms, references
-from corten.api.types.platform_pb2 import Platform as PlatformMessage
 from corten.api.types.transfer.imagestore_pb2 import ImageStore, UnpackConfiguration
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
+from corten.messages.transfer import platform_message
 from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
 from corten.references import Reference
@@ -104,12 +104,3 @@ def registry_message(reference: Reference, plain_http: bool | None, asking: str)
     """An image in a registry as the other side of a transfer; `asking` is the stream for credentials."""
     scheme = {None: "", True: "http", False: "https"}[plain_http]
     return OCIRegistry(reference=str(reference), resolver=RegistryResolver(default_scheme=scheme, auth_stream=asking))
-
-
-def platform_message(platform: Platform) -> PlatformMessage:
-    return PlatformMessage(
-        os=platform.os,
-        architecture=platform.architecture,
-        variant=platform.variant,
-        os_version=platform.os_version,
-    )

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from corten.api.services.snapshots.v1 import snapshots_pb2 as pb
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import SnapshotInfo, Usage
+from corten.messages.snapshots import info as snapshot_info
+from corten.messages.values import mask, mounts
 
 from .calls import Calls, methods
-from .messages import mask, mount, snapshot_info
 
 _RPC = methods(pb, "Snapshots")
 
@@ -34,19 +35,19 @@ class Snapshots:
 
     async def mounts(self, key: str) -> list[Mount]:
         answer = await self._calls.unary(_RPC["Mounts"], pb.MountsRequest(snapshotter=self.snapshotter, key=key))
-        return [mount(message) for message in answer.mounts]
+        return mounts(answer.mounts)
 
     async def prepare(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:
         request = pb.PrepareSnapshotRequest(
             snapshotter=self.snapshotter, key=key, parent=parent, labels=dict(labels or {})
         )
-        return [mount(message) for message in (await self._calls.unary(_RPC["Prepare"], request)).mounts]
+        return mounts((await self._calls.unary(_RPC["Prepare"], request)).mounts)
 
     async def view(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:
         request = pb.ViewSnapshotRequest(
             snapshotter=self.snapshotter, key=key, parent=parent, labels=dict(labels or {})
         )
-        return [mount(message) for message in (await self._calls.unary(_RPC["View"], request)).mounts]
+        return mounts((await self._calls.unary(_RPC["View"], request)).mounts)
 
     async def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None) -> None:
         request = pb.CommitSnapshotRequest(snapshotter=self.snapshotter, name=name, key=key, labels=dict(labels or {}))

@@ -7,9 +7,10 @@ from corten.api.services.tasks.v1 import tasks_pb2 as pb
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import Exit, ProcessState, Stdio
+from corten.messages.tasks import process_state
+from corten.messages.values import any_value, mount_messages, optional_any, optional_message, time_of
 
 from .calls import Calls, methods
-from .messages import any_message, any_value, mount_messages, nanoseconds, optional_any, process_state
 
 _RPC = methods(pb, "Tasks")
 
@@ -40,7 +41,7 @@ class Tasks:
             stdout=stdio.stdout,
             stderr=stdio.stderr,
             terminal=stdio.terminal,
-            options=any_message(options),
+            options=optional_message(options),
             runtime_path=runtime_path,
         )
         return int((await self._calls.unary(_RPC["Create"], request)).pid)
@@ -66,7 +67,7 @@ class Tasks:
         request = pb.ExecProcessRequest(
             container_id=id,
             exec_id=exec_id,
-            spec=any_message(process),
+            spec=optional_message(process),
             stdin=stdio.stdin,
             stdout=stdio.stdout,
             stderr=stdio.stderr,
@@ -94,18 +95,18 @@ class Tasks:
 
     async def update(self, id: str, resources: AnyValue, annotations: Mapping[str, str] | None = None) -> None:
         request = pb.UpdateTaskRequest(
-            container_id=id, resources=any_message(resources), annotations=dict(annotations or {})
+            container_id=id, resources=optional_message(resources), annotations=dict(annotations or {})
         )
         await self._calls.unary(_RPC["Update"], request)
 
     async def metrics(self, filters: Sequence[str] = ()) -> Sequence[Metric]:
         answer = await self._calls.unary(_RPC["Metrics"], pb.MetricsRequest(filters=filters))
-        return [Metric(m.id, nanoseconds(m.timestamp), any_value(m.data)) for m in answer.metrics]
+        return [Metric(m.id, time_of(m.timestamp), any_value(m.data)) for m in answer.metrics]
 
     async def wait(self, id: str, exec_id: str = "") -> Exit:
         """Until the process has ended; the pid of the answer is 0."""
         answer = await self._calls.unary(_RPC["Wait"], pb.WaitRequest(container_id=id, exec_id=exec_id))
-        return Exit(0, answer.exit_status, nanoseconds(answer.exited_at))
+        return Exit(0, answer.exit_status, time_of(answer.exited_at))
 
     async def delete(self, id: str, exec_id: str = "") -> Exit:
         """Remove a process that has ended; the task itself with the empty exec id."""
@@ -114,4 +115,4 @@ class Tasks:
             answer = await self._calls.unary(_RPC["DeleteProcess"], request)
         else:
             answer = await self._calls.unary(_RPC["Delete"], pb.DeleteTaskRequest(container_id=id))
-        return Exit(answer.pid, answer.exit_status, nanoseconds(answer.exited_at))
+        return Exit(answer.pid, answer.exit_status, time_of(answer.exited_at))

@@ -5,9 +5,8 @@ import asyncio
 from corten.api.types.transfer.streaming_pb2 import Data, WindowUpdate
 from corten.contracts.streaming import Stream
 from corten.errors import InvalidArgument, Unavailable
+from corten.messages.transfer import packed
 from google.protobuf.message import DecodeError
-
-from .translate.transfer import packed
 
 MOST = 32 << 10
 """Bytes of one message."""

@@ -13,8 +13,7 @@ from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue
 from corten.digests import of
 from corten.errors import AlreadyExists, InvalidArgument, Unimplemented, mapped
-
-from .translate.values import any_message
+from corten.messages.values import any_message
 
 IMAGE_TYPE = "application/vnd.containerd.container.criu.checkpoint.criu.tar"
 """Media type of the tar with criu's files."""

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from corten.api.services.containers.v1 import containers_pb2 as pb
 from corten.contracts.metadata import ContainerStore, Metadata
 from corten.contracts.objects import Container
+from corten.messages.containers import container, container_message
+from corten.messages.values import named, present
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
-
-from .translate.containers import container, container_message
-from .translate.values import named, present
 
 
 class ContainersService:

@@ -7,14 +7,14 @@ from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentStore
 from corten.contracts.metadata import Metadata
 from corten.errors import InvalidArgument, OutOfRange
+from corten.messages.content import checked, info, info_message, status_message
+from corten.messages.values import named, present
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
 from .held import held
 from .paging import pages
-from .translate.content import checked, info, info_message, status_message
-from .translate.values import named, present
 from .writing import opener
 
 CHUNK = 1 << 20

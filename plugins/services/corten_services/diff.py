@@ -3,11 +3,10 @@
 from corten.api.services.diff.v1 import diff_pb2 as pb
 from corten.contracts.diff import Differ
 from corten.contracts.metadata import Metadata
+from corten.messages.content import checked
+from corten.messages.values import SECOND, descriptor, descriptor_message, mounts, nanoseconds, present
 from corten.pools import Pools
 from corten.wire.service import CallContext
-
-from .translate.content import checked
-from .translate.values import SECOND, descriptor, descriptor_message, mounts, nanoseconds, present
 
 
 class DiffService:

@@ -7,10 +7,9 @@ from corten.api.services.events.v1 import events_pb2 as pb
 from corten.api.services.ttrpc.events.v1 import events_pb2 as ttrpc_pb
 from corten.api.types.event_pb2 import Envelope as EnvelopeMessage
 from corten.contracts.events import Envelope, Exchange
+from corten.messages.values import any_message, any_value, nanoseconds, present, timestamp
 from corten.wire.service import CallContext
 from google.protobuf.empty_pb2 import Empty
-
-from .translate.values import any_message, any_value, nanoseconds, present, timestamp
 
 
 class EventsService:

@@ -4,14 +4,13 @@ from corten.api.services.images.v1 import images_pb2 as pb
 from corten.contracts.gc import Collector
 from corten.contracts.metadata import ImageStore, Metadata
 from corten.contracts.objects import Image
+from corten.messages.images import image, image_message
+from corten.messages.values import named, nanoseconds, present
 from corten.plugin.hooks import HookRelay
 from corten.pools import Pools
 from corten.supervisor import Supervisor
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
-
-from .translate.images import image, image_message
-from .translate.values import named, nanoseconds, present
 
 
 class ImagesService:

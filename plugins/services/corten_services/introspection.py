@@ -11,6 +11,7 @@ from corten.api.types.introspection_pb2 import RuntimeRequest
 from corten.contracts.objects import AnyValue
 from corten.contracts.warnings import Warnings
 from corten.errors import InvalidArgument, NotFound, Unimplemented
+from corten.messages.values import any_message, named, optional_any, timestamp
 from corten.plugin.model import PluginView
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
@@ -18,8 +19,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
 from .host import host_platform, pid_namespace, server_id
-from .translate.plugins import explanation, plugin_lookup, plugin_message
-from .translate.values import any_message, named, optional_any, timestamp
+from .plugin_messages import explanation, plugin_lookup, plugin_message
 
 
 @runtime_checkable

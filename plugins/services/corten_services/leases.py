@@ -3,12 +3,11 @@
 from corten.api.services.leases.v1 import leases_pb2 as pb
 from corten.contracts.leases import LeaseStore
 from corten.contracts.objects import Resource
+from corten.messages.leases import lease_message, resource, resource_message
+from corten.messages.values import named, present
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
-
-from .translate.leases import lease_message, resource, resource_message
-from .translate.values import named, present
 
 
 class LeasesService:

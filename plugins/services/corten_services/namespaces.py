@@ -6,11 +6,10 @@ from corten import filters
 from corten.api.services.namespaces.v1 import namespace_pb2 as pb
 from corten.contracts.metadata import NamespaceStore
 from corten.contracts.objects import Namespace
+from corten.messages.values import named, present
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
-
-from .translate.values import named, present
 
 
 class NamespacesService:

@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from corten.contracts.streaming import Stream
 from corten.contracts.transfer import ShowTransfer, TransferProgress
 from corten.errors import CortenError
-
-from .translate.transfer import packed, progress_message
+from corten.messages.transfer import packed, progress_message
 
 LINGER = 5.0
 """Seconds that what is left is still sent after the transfer."""

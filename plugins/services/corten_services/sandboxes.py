@@ -3,11 +3,10 @@
 from corten.api.services.sandbox.v1 import sandbox_pb2 as pb
 from corten.contracts.objects import Sandbox
 from corten.contracts.sandboxes import SandboxStore
+from corten.messages.sandboxes import sandbox, sandbox_message
+from corten.messages.values import named, present
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
-
-from .translate.sandboxes import sandbox, sandbox_message
-from .translate.values import named, present
 
 
 class SandboxesService:

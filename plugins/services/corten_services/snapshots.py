@@ -6,13 +6,13 @@ from corten.api.services.snapshots.v1 import snapshots_pb2 as pb
 from corten.contracts.metadata import Metadata
 from corten.contracts.snapshots import Cleaner, Snapshotter
 from corten.errors import Unimplemented
+from corten.messages.snapshots import info, info_message
+from corten.messages.values import mount_messages, named, present
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
 from .paging import pages
-from .translate.snapshots import info, info_message
-from .translate.values import mount_messages, named, present
 
 
 class SnapshotsService:

@@ -11,11 +11,10 @@ from corten.api.services.streaming.v1 import streaming_pb2 as pb
 from corten.contracts.objects import AnyValue
 from corten.contracts.streaming import StreamManager
 from corten.errors import Cancelled, CortenError, InvalidArgument, Unavailable
+from corten.messages.values import any_message, any_value
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
-
-from .translate.values import any_message, any_value
 
 AHEAD = 16
 """Messages that may wait in each direction."""

@@ -12,12 +12,11 @@ from corten.contracts.objects import AnyValue, Container, RuntimeInfo
 from corten.contracts.runtime import CreateOptions
 from corten.contracts.scope import Scope
 from corten.errors import InvalidArgument
+from corten.messages.tasks import stdio
+from corten.messages.values import mounts, optional_any
 from corten.plugin.hooks import HookRelay
 from corten.pools import Pools
 from google.protobuf.message import DecodeError
-
-from .translate.tasks import stdio
-from .translate.values import mounts, optional_any
 
 RESTORE_FROM_PATH = "RestoreFromPath"
 """Annotation of a checkpoint descriptor: restore from this folder rather than from a blob."""

@@ -9,8 +9,7 @@ from corten.api.types import metrics_pb2
 from corten.contracts.runtime import ProcessState, Status, Stdio, Task
 from corten.errors import CortenError, NotFound
 from corten.filters import Lookup
-
-from .translate.values import any_message, timestamp
+from corten.messages.values import any_message, timestamp
 
 log = logging.getLogger(__name__)
 

@@ -11,16 +11,8 @@ from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import Runtime, Task
 from corten.contracts.scope import Scope
 from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from corten.pools import Pools
-from corten.wire.service import CallContext, cancellable
-from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import DecodeError
-
-from .checkpoints import Checkpoints
-from .task_creation import Ingredients, checkpoint_folder, create_options
-from .task_reports import metric_of, state_lookup, state_of, task_lookup
-from .translate.tasks import delete_response, process_message, stdio
-from .translate.values import (
+from corten.messages.tasks import delete_response, process_message, stdio
+from corten.messages.values import (
     any_value,
     descriptor,
     descriptor_message,
@@ -30,6 +22,14 @@ from .translate.values import (
     present,
     timestamp,
 )
+from corten.pools import Pools
+from corten.wire.service import CallContext, cancellable
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+
+from .checkpoints import Checkpoints
+from .task_creation import Ingredients, checkpoint_folder, create_options
+from .task_reports import metric_of, state_lookup, state_of, task_lookup
 
 
 class TasksService:

@@ -22,6 +22,8 @@ from corten.contracts.transfer import (
     TransferProgress,
 )
 from corten.errors import InvalidArgument, Unauthenticated, Unimplemented
+from corten.messages.transfer import login, packed, platforms, store_image
+from corten.messages.values import present
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
@@ -29,8 +31,6 @@ from google.protobuf.message import DecodeError
 
 from .byte_streams import StreamReader, StreamWriter
 from .progress_stream import shown_on
-from .translate.transfer import login, packed, platforms, store_image
-from .translate.values import present
 
 
 class TransferService:

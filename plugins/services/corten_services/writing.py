@@ -11,8 +11,7 @@ from corten import digests
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentStore, ContentWriter, IngestStatus
 from corten.errors import AlreadyExists, InvalidArgument, NotFound, OutOfRange
-
-from .translate.values import named, timestamp
+from corten.messages.values import named, timestamp
 
 
 def opener(store: ContentStore, request: pb.WriteContentRequest) -> Callable[[], "WriteSession"]:

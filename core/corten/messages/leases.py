@@ -3,7 +3,11 @@
 from corten.api.services.leases.v1 import leases_pb2 as pb
 from corten.contracts.objects import Lease, Resource
 
-from .values import timestamp
+from .values import time_of, timestamp
+
+
+def lease(message: pb.Lease) -> Lease:
+    return Lease(message.id, dict(message.labels), time_of(message.created_at))
 
 
 def lease_message(value: Lease) -> pb.Lease:

@@ -3,12 +3,17 @@
 from corten.api.services.images.v1 import images_pb2 as pb
 from corten.contracts.objects import Image
 
-from .values import descriptor, descriptor_message, timestamp
+from .values import descriptor, descriptor_message, time_of, timestamp
 
 
 def image(message: pb.Image) -> Image:
-    """As the client wants it; the times are the store's affair."""
-    return Image(message.name, descriptor(message.target), dict(message.labels))
+    return Image(
+        message.name,
+        descriptor(message.target),
+        dict(message.labels),
+        time_of(message.created_at),
+        time_of(message.updated_at),
+    )
 
 
 def image_message(value: Image) -> pb.Image:

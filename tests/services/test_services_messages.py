@@ -14,8 +14,8 @@ from corten.contracts.content import ContentInfo, IngestStatus
 from corten.contracts.runtime import ProcessState, Status, Stdio
 from corten.contracts.snapshots import Kind, SnapshotInfo
 from corten.errors import InvalidArgument
+from corten.messages import containers, content, images, leases, sandboxes, snapshots, tasks, values
 from corten_services.paging import pages
-from corten_services.translate import containers, content, images, leases, sandboxes, snapshots, tasks, values
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -126,7 +126,7 @@ def test_snapshots(kind: Kind, name: str, parent: str, marks: Mapping[str, str])
     message = snapshots.info_message(SnapshotInfo(name, kind, parent, labels=marks))
     assert (message.name, message.parent) == (name, parent)
     assert snapshots_pb2.Kind.Name(message.kind).lower() == kind
-    assert snapshots.info(message) == SnapshotInfo(name, labels=dict(marks))
+    assert snapshots.info(message) == SnapshotInfo(name, kind, parent, labels=dict(marks))
 
 
 @given(st.sampled_from(Status), st.integers(0, 2**32 - 1), st.booleans())

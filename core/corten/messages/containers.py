@@ -3,11 +3,10 @@
 from corten.api.services.containers.v1 import containers_pb2 as pb
 from corten.contracts.objects import Container, RuntimeInfo
 
-from .values import any_messages, any_values, optional_any, optional_message, timestamp
+from .values import any_messages, any_values, optional_any, optional_message, time_of, timestamp
 
 
 def container(message: pb.Container) -> Container:
-    """As the client wants it; the times are the store's affair."""
     return Container(
         id=message.id,
         labels=dict(message.labels),
@@ -18,6 +17,8 @@ def container(message: pb.Container) -> Container:
         snapshot_key=message.snapshot_key,
         sandbox=message.sandbox,
         extensions=any_values(message.extensions),
+        created_at=time_of(message.created_at),
+        updated_at=time_of(message.updated_at),
     )
 
 

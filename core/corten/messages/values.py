@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from google.protobuf.any_pb2 import Any
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from corten.api.types.descriptor_pb2 import Descriptor as DescriptorMessage
 from corten.api.types.mount_pb2 import Mount as MountMessage
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue
 from corten.errors import InvalidArgument
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 SECOND = 1_000_000_000
 """Nanoseconds."""
@@ -27,6 +29,17 @@ def nanoseconds(message: Timestamp) -> int:
     if not 0 <= message.nanos < SECOND:
         raise InvalidArgument(f"timestamp: {message.nanos} ns must be at least 0 and less than a second")
     return message.seconds * SECOND + message.nanos
+
+
+def time_of(message: Timestamp) -> int:
+    """A message of another daemon as time since the epoch; what lies before it is none: Go's zero time is year 1."""
+    return max(0, message.seconds * SECOND + message.nanos)
+
+
+def mask(fieldpaths: Iterable[str]) -> FieldMask | None:
+    """None for no paths: every field."""
+    paths = list(fieldpaths)
+    return FieldMask(paths=paths) if paths else None
 
 
 def any_value(message: Any) -> AnyValue:

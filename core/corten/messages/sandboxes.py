@@ -3,11 +3,10 @@
 from corten.api.types import sandbox_pb2 as pb
 from corten.contracts.objects import RuntimeInfo, Sandbox
 
-from .values import any_messages, any_values, optional_any, optional_message, timestamp
+from .values import any_messages, any_values, optional_any, optional_message, time_of, timestamp
 
 
 def sandbox(message: pb.Sandbox) -> Sandbox:
-    """As the client wants it; the times are the store's affair."""
     return Sandbox(
         id=message.sandbox_id,
         runtime=RuntimeInfo(message.runtime.name, optional_any(message.runtime, "options")),
@@ -15,6 +14,8 @@ def sandbox(message: pb.Sandbox) -> Sandbox:
         sandboxer=message.sandboxer,
         labels=dict(message.labels),
         extensions=any_values(message.extensions),
+        created_at=time_of(message.created_at),
+        updated_at=time_of(message.updated_at),
     )
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from google.protobuf.message import Message
+
 from corten.api.types.platform_pb2 import Platform as PlatformMessage
 from corten.api.types.transfer.imagestore_pb2 import ImageReference
 from corten.api.types.transfer.imagestore_pb2 import ImageStore as ImageStoreMessage
@@ -10,7 +12,6 @@ from corten.api.types.transfer.registry_pb2 import AuthResponse, AuthType
 from corten.contracts.objects import AnyValue
 from corten.contracts.transfer import Login, Reference, StoreImage, TransferProgress, Unpack
 from corten.platforms import Platform, normalise
-from google.protobuf.message import Message
 
 from .values import descriptor_message
 
@@ -26,6 +27,12 @@ def platforms(messages: Iterable[PlatformMessage]) -> tuple[Platform, ...]:
 
 def platform(message: PlatformMessage) -> Platform:
     return normalise(Platform(message.os, message.architecture, message.variant, message.os_version))
+
+
+def platform_message(value: Platform) -> PlatformMessage:
+    return PlatformMessage(
+        os=value.os, architecture=value.architecture, variant=value.variant, os_version=value.os_version
+    )
 
 
 def store_image(message: ImageStoreMessage) -> StoreImage:

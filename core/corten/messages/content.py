@@ -4,12 +4,13 @@ from corten import digests
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentInfo, IngestStatus
 
-from .values import timestamp
+from .values import time_of, timestamp
 
 
 def info(message: pb.Info) -> ContentInfo:
-    """What an update may say of a blob. Raises InvalidArgument for a malformed digest."""
-    return ContentInfo(checked(message.digest), message.size, labels=dict(message.labels))
+    """Raises InvalidArgument for a malformed digest."""
+    created, updated = time_of(message.created_at), time_of(message.updated_at)
+    return ContentInfo(checked(message.digest), message.size, created, updated, dict(message.labels))
 
 
 def info_message(value: ContentInfo) -> pb.Info:
@@ -19,6 +20,17 @@ def info_message(value: ContentInfo) -> pb.Info:
         created_at=timestamp(value.created_at),
         updated_at=timestamp(value.updated_at),
         labels=dict(value.labels),
+    )
+
+
+def status(message: pb.Status) -> IngestStatus:
+    return IngestStatus(
+        message.ref,
+        message.offset,
+        message.total,
+        message.expected,
+        time_of(message.started_at),
+        time_of(message.updated_at),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from corten.api.services.snapshots.v1 import snapshots_pb2 as pb
 from corten.contracts.snapshots import Kind, SnapshotInfo
 
-from .values import timestamp
+from .values import time_of, timestamp
 
 KINDS: Mapping[Kind, pb.Kind] = {
     Kind.VIEW: pb.VIEW,
@@ -15,8 +15,15 @@ KINDS: Mapping[Kind, pb.Kind] = {
 
 
 def info(message: pb.Info) -> SnapshotInfo:
-    """What an update may say of a snapshot: its name and labels."""
-    return SnapshotInfo(name=message.name, labels=dict(message.labels))
+    """A kind that is not known is taken for active."""
+    return SnapshotInfo(
+        name=message.name,
+        kind=next((kind for kind, number in KINDS.items() if number == message.kind), Kind.ACTIVE),
+        parent=message.parent,
+        created_at=time_of(message.created_at),
+        updated_at=time_of(message.updated_at),
+        labels=dict(message.labels),
+    )
 
 
 def info_message(value: SnapshotInfo) -> pb.Info:

@@ -7,7 +7,7 @@ from corten.api.services.tasks.v1 import tasks_pb2 as pb
 from corten.api.types.task import task_pb2
 from corten.contracts.runtime import Exit, ProcessState, Status, Stdio
 
-from .values import timestamp
+from .values import time_of, timestamp
 
 STATUSES: Mapping[Status, task_pb2.Status] = {
     Status.UNKNOWN: task_pb2.UNKNOWN,
@@ -45,6 +45,19 @@ def process_message(state: ProcessState) -> task_pb2.Process:
         terminal=state.stdio.terminal,
         exit_status=state.exit_status,
         exited_at=timestamp(state.exited_at),
+    )
+
+
+def process_state(message: task_pb2.Process) -> ProcessState:
+    return ProcessState(
+        # containerd puts the task's own id into `id` and leaves `container_id` empty in lists.
+        container_id=message.container_id or message.id,
+        exec_id=message.id if message.container_id and message.id != message.container_id else "",
+        pid=message.pid,
+        status=next((status for status, number in STATUSES.items() if number == message.status), Status.UNKNOWN),
+        stdio=Stdio(message.stdin, message.stdout, message.stderr, message.terminal),
+        exit_status=message.exit_status,
+        exited_at=time_of(message.exited_at),
     )
 
 
