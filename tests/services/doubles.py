@@ -156,6 +156,12 @@ class MemoryTask:
     async def checkpoint(self, path: str, options: AnyValue | None) -> None:
         self.calls.append(("checkpoint", path))
 
+    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+        self.calls.append(("attach", stdio, exec_id))
+
+    async def reopen_log(self) -> None:
+        self.calls.append(("reopen_log",))
+
     async def _process(self, exec_id: str) -> "_Process":
         await asyncio.sleep(0)
         if exec_id not in self.processes:
