@@ -198,7 +198,17 @@ class ShimProvider(Protocol):
         ...
 
     def adopt(self, bundle: str) -> None:
-        """A shim that was started before, by an earlier daemon, is in use again. Called on the event loop."""
+        """A shim that was started before, by an earlier daemon, is in use again. Called on the event loop.
+
+        It is called for all bundles of this boot before any of their shims is asked, or given up with `remove`.
+        """
+        ...
+
+    def retire(self, bundle: str) -> bool:
+        """The task was deleted: whether its shim is to be asked to end, as no other task is in it.
+
+        If so no further task is given to that shim. Called on the event loop.
+        """
         ...
 
     def release(self, bundle: str) -> None:

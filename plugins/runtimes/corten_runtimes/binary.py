@@ -101,6 +101,10 @@ class BinaryShim:
         self._logs[bundle] = fd
         asyncio.get_running_loop().add_reader(fd, self._relay, bundle)
 
+    def retire(self, bundle: str) -> bool:
+        """Always asked to end: which tasks share a shim is its own decision, and so is whether it ends."""
+        return True
+
     def close(self) -> None:
         """Stop reading logs."""
         for bundle in list(self._logs):

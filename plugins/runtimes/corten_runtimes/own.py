@@ -26,6 +26,7 @@ assert sys.platform != "win32"
 from . import bundle as bundles
 from . import names
 from .config import RuncConfig
+from .groups import Groups, SharedShim, group_of
 from .shim import direct, settings
 from .shim.service import spec_facts
 
@@ -47,6 +48,7 @@ class OwnShim:
         self._max_execs = config.max_execs
         self._runc_version: tuple[str, int, int] = ("", 0, 0)
         self._runc_tried = False
+        self._groups = Groups(_runs)
 
     def handles(self, runtime: str) -> bool:
         return self._enabled and runtime == names.OWN
@@ -58,10 +60,16 @@ class OwnShim:
         return await self._pools.run("runtime", self._remove, id, Path(bundle))
 
     def adopt(self, bundle: str) -> None:
-        """Nothing is held for a shim."""
+        """Know again who shares a shim."""
+        record = bundles.read_bootstrap(Path(bundle))
+        if group := (record.get("corten") or {}).get("group"):
+            self._groups.recall((Path(bundle).parent.name, str(group)), Path(bundle), record)
+
+    def retire(self, bundle: str) -> bool:
+        return self._groups.leave(Path(bundle))
 
     def release(self, bundle: str) -> None:
-        """Nothing is held for a shim."""
+        """Nothing else is held for a shim."""
 
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = _options(options).binary_name or self._runc
@@ -78,27 +86,50 @@ class OwnShim:
         return AnyValue(info.DESCRIPTOR.full_name, info.SerializeToString())
 
     def _start(self, namespace: str, id: str, bundle: Path, options: CreateOptions) -> ShimEndpoint:
+        spec = bundles.parse_spec(id, options.spec)
+        facts = {**spec_facts(spec), "direct": self._direct()}
+        bundles.write_private(bundle / "facts.json", json.dumps(facts).encode())
+        group = group_of(options.sandbox_id, spec)
+        if not group:
+            return _endpoint(self._fork(namespace, id, bundle, options, ""))
+        shared = self._groups.enter((namespace, group), bundle)
+        with shared.starting:
+            return _endpoint(self._join(shared, namespace, id, bundle, options, group))
+
+    def _join(
+        self, shared: SharedShim, namespace: str, id: str, bundle: Path, options: CreateOptions, group: str
+    ) -> Mapping[str, Any]:
+        """The shim of the pod, forked for the first of its tasks; the bundle tells which it is."""
+        if shared.record is None:
+            shared.record = self._fork(namespace, group, bundle, options, group)
+        else:
+            known = {**shared.record["corten"], **self._runc_of(namespace, options)}
+            bundles.write_bootstrap(bundle, {**shared.record, "corten": known})
+        return shared.record
+
+    def _runc_of(self, namespace: str, options: CreateOptions) -> dict[str, Any]:
+        """How runc is called for a container: what it takes to delete it when its shim is gone."""
+        chosen = _options(options.runtime.options)
+        root = os.path.join(chosen.root or self._runc_root, namespace)
+        os.makedirs(root, 0o700, exist_ok=True)
+        return {"runc": chosen.binary_name or self._runc, "runc_root": root, "systemd_cgroup": chosen.systemd_cgroup}
+
+    def _fork(self, namespace: str, id: str, bundle: Path, options: CreateOptions, group: str) -> Mapping[str, Any]:
+        """Start a shim, and write what is needed to find it again; returns that."""
         folder = self._state / "s"
         folder.mkdir(mode=0o700, exist_ok=True)
         socket = folder / os.urandom(8).hex()
-        chosen = _options(options.runtime.options)
-        record: dict[str, Any] = {
-            "version": 3,
-            "address": f"unix://{socket}",
-            "protocol": "ttrpc",
-            "corten": {
-                "schema": SCHEMA,
-                "kind": "own",
-                "boot_id": bundles.boot_id(),
-                "runc": chosen.binary_name or self._runc,
-                "runc_root": os.path.join(chosen.root or self._runc_root, namespace),
-                "systemd_cgroup": chosen.systemd_cgroup,
-            },
-        }
-        facts = spec_facts(bundles.parse_spec(id, options.spec))
-        bundles.write_private(bundle / "facts.json", json.dumps(facts).encode())
+        known: dict[str, Any] = {"schema": SCHEMA, "kind": "own", "boot_id": bundles.boot_id(), "group": group}
+        known |= self._runc_of(namespace, options)
+        record = {"version": 3, "address": f"unix://{socket}", "protocol": "ttrpc", "corten": known}
         bundles.write_bootstrap(bundle, record)  # before the fork: whatever happens then, the shim can be found
-        payload = {
+        known["pid"], _ = self._workers.detach(TARGET, settings.encode(self._told(namespace, id, socket)))
+        known["started"] = _started(known["pid"])
+        bundles.write_record(bundle, record)
+        return record
+
+    def _told(self, namespace: str, id: str, socket: Path) -> dict[str, str]:
+        return {
             "namespace": namespace,
             "id": id,
             "address": self._ttrpc_address.removesuffix(".ttrpc"),
@@ -108,14 +139,7 @@ class OwnShim:
             "runc": self._runc,
             "runc_root": self._runc_root,
             "max_execs": str(self._max_execs),
-            "direct": "yes" if self._direct() else "",
         }
-        os.makedirs(record["corten"]["runc_root"], 0o700, exist_ok=True)
-        pid, _ = self._workers.detach(TARGET, settings.encode(payload))
-        record["corten"]["pid"] = pid
-        record["corten"]["started"] = _started(pid)
-        bundles.write_record(bundle, record)
-        return ShimEndpoint(record["address"], record["version"])
 
     def _direct(self) -> bool:
         """Whether the runc that is installed now may be passed by; asked again when the file changes."""
@@ -132,20 +156,34 @@ class OwnShim:
     def _remove(self, id: str, bundle: Path) -> Exit:
         record = bundles.read_bootstrap(bundle)
         known: Mapping[str, Any] = record.get("corten") or {}
-        pid = _init_pid(bundle)
+        self._groups.leave(bundle)
+        address, pid = str(record.get("address", "")), _init_pid(bundle)
+        last = not known.get("group") or not self._groups.others(address)
         try:
             if known.get("boot_id") == bundles.boot_id():
-                _kill_shim(int(known.get("pid", 0)), int(known.get("started", 0)))
+                if last:
+                    _kill_shim(int(known.get("pid", 0)), int(known.get("started", 0)))
                 _delete_container(id, known)
         finally:
             mount.unmount_all(bundle / "rootfs")
-            self._remove_sockets(str(record.get("address", "")))
+            if last:
+                self._remove_sockets(address)
         return Exit(pid, KILLED, time.time_ns())
 
     def _remove_sockets(self, address: str) -> None:
         name = Path(address.removeprefix("unix://")).name
         for path in self._state.glob(f"s/{name}*") if name else ():
             path.unlink(missing_ok=True)
+
+
+def _endpoint(record: Mapping[str, Any]) -> ShimEndpoint:
+    return ShimEndpoint(str(record["address"]), 3)
+
+
+def _runs(record: Mapping[str, Any]) -> bool:
+    """Whether the process that a record names is still there."""
+    known = record["corten"]
+    return bool(known.get("started")) and _started(int(known["pid"])) == known["started"]
 
 
 def _options(options: AnyValue | None) -> oci_pb2.Options:

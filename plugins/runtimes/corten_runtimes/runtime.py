@@ -20,12 +20,15 @@ assert sys.platform != "win32"
 from . import bundle as bundles
 from . import names
 from .bundle import Bundles
+from .links import Links
 from .task import ShimTask
 
 log = logging.getLogger(__name__)
 ADOPT_DEADLINE = 5.0
 """Seconds for one shim to answer after a restart, independent of the others."""
 SHUTDOWN_DEADLINE = 3.0
+END_DEADLINE = 6.0
+"""Seconds in which a shim that has no task any more may deliver what it has to tell."""
 RECONNECTS = 3
 """Attempts to reach a shim whose connection broke, before it counts as lost."""
 Key = tuple[str, str]
@@ -44,6 +47,7 @@ class TaskRuntime:
     ) -> None:
         self._bundles, self._providers, self._exchange = store, providers, exchange
         self._pools, self._supervisor = pools, supervisor
+        self._links = Links()
         self._tasks: dict[Key, ShimTask] = {}
         self._pending: dict[Key, asyncio.Future[None]] = {}
         self._closing = False
@@ -53,9 +57,10 @@ class TaskRuntime:
 
     async def start(self) -> None:
         """Begin to adopt the tasks that are there; returns at once, and calls wait for the task they ask for."""
-        for key in await self._pools.run("runtime", lambda: list(self._bundles.all())):
+        for key, record in await self._pools.run("runtime", self._records):
             self._pending[key] = asyncio.get_running_loop().create_future()
-            self._supervisor.background(f"adopt task {'/'.join(key)}", self._adopt(key))
+            self._recall(key, record)  # of all, before any is given up: several may have one shim
+            self._supervisor.background(f"adopt task {'/'.join(key)}", self._adopt(key, record))
 
     async def close(self) -> None:
         """Leave all shims to themselves."""
@@ -108,7 +113,7 @@ class TaskRuntime:
             path = str(await self._pools.run("runtime", self._bundles.create, *key, options.spec))
             try:
                 endpoint = await provider.start(*key, path, options)
-                task = ShimTask(*key, path, endpoint, provider, self._finish)
+                task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
                 await task.connect(lambda: self._disconnected(task))
                 await task.create(options)
             except BaseException:
@@ -133,35 +138,51 @@ class TaskRuntime:
         self._pending[key] = asyncio.get_running_loop().create_future()
         self._tasks.pop(key, None)
         try:
-            await task.shut_down(SHUTDOWN_DEADLINE)
+            await self._leave(task)
             task.provider.release(task.bundle)
             await self._pools.run("runtime", self._bundles.remove, *key)
         finally:
             self._done(key)
 
-    async def _adopt(self, key: Key) -> None:
-        path = self._bundles.path(*key)
-        record = bundles.read_bootstrap(path)
+    async def _leave(self, task: ShimTask, until_end: float = 0.0) -> None:
+        """Ask its shim to end, unless other tasks are in it; wait so many seconds for that."""
+        if task.provider.retire(task.bundle):
+            await task.shut_down(SHUTDOWN_DEADLINE, until_end)
+        else:
+            await task.disconnect()
+
+    def _records(self) -> Sequence[tuple[Key, Mapping[str, object]]]:
+        return [(key, bundles.read_bootstrap(self._bundles.path(*key))) for key in self._bundles.all()]
+
+    def _recall(self, key: Key, record: Mapping[str, object]) -> None:
+        if _of_this_boot(record):
+            try:
+                self._recorded(record).adopt(str(self._bundles.path(*key)))
+            except CortenError as error:
+                log.warning("task %s: %s", "/".join(key), error.message)
+
+    async def _adopt(self, key: Key, record: Mapping[str, object]) -> None:
+        path = str(self._bundles.path(*key))
         try:
-            task = await self._reach(key, str(path), record)
+            task, told = await self._reach(key, path, record) if _of_this_boot(record) else (None, False)
             if task is not None:
                 self._tasks[key] = task
                 return
-            await self._bury(key, str(path), record, None)
+            await self._bury(key, path, record, None, told=told)
         except Exception:
             log.exception("task %s: neither its shim nor its remains can be dealt with", "/".join(key))
         finally:
             self._done(key)
 
-    async def _reach(self, key: Key, path: str, record: Mapping[str, object]) -> ShimTask | None:
-        """The task behind a bundle, if its shim answers in time and has it."""
-        known = record.get("corten")
-        if not isinstance(known, dict) or known.get("boot_id") != bundles.boot_id():
-            return None
+    async def _reach(self, key: Key, path: str, record: Mapping[str, object]) -> tuple[ShimTask | None, bool]:
+        """The task behind a bundle, if its shim answers in time and has it; and whether the shim has told its end.
+
+        A shim that has no such task never had it, or has deleted it and told so, or tells it before it ends.
+        """
         version = 3 if record.get("version") == 3 else 2
         provider = self._recorded(record)
         endpoint = ShimEndpoint(str(record.get("address")), version)
-        task = ShimTask(*key, path, endpoint, provider, self._finish)
+        task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
         try:
             async with asyncio.timeout(ADOPT_DEADLINE):
                 await task.connect(lambda: self._disconnected(task), ADOPT_DEADLINE)
@@ -169,12 +190,11 @@ class TaskRuntime:
         except (CortenError, TimeoutError) as error:
             log.warning("task %s: its shim does not answer: %s", "/".join(key), error)
             await task.disconnect()
-            return None
+            return None, False
         if found:
-            provider.adopt(path)
-            return task
-        await task.shut_down(SHUTDOWN_DEADLINE)
-        return None
+            return task, True
+        await self._leave(task, END_DEADLINE)
+        return None, True
 
     def _disconnected(self, task: ShimTask) -> None:
         if not self._closing and not task.gone.done() and self._tasks.get((task.namespace, task.id)) is task:
@@ -198,7 +218,9 @@ class TaskRuntime:
         finally:
             self._done(key)
 
-    async def _bury(self, key: Key, path: str, record: Mapping[str, object], task: ShimTask | None) -> None:
+    async def _bury(
+        self, key: Key, path: str, record: Mapping[str, object], task: ShimTask | None, *, told: bool = False
+    ) -> None:
         """End what is left of a task without a shim, and tell the world, which has not heard of its end."""
         ended = Exit(task.pid if task else 0, 137, 0)
         if record:
@@ -208,7 +230,7 @@ class TaskRuntime:
         if task is not None:
             task.over(ended)
             await task.disconnect()
-        if ended.pid:
+        if ended.pid and not told:
             self._publish_end(key, ended, exit_heard=heard is not None)
         await self._pools.run("runtime", self._bundles.remove, *key)
 
@@ -238,3 +260,9 @@ class TaskRuntime:
         waiting = self._pending.pop(key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+
+
+def _of_this_boot(record: Mapping[str, object]) -> bool:
+    """Whether what a bundle tells of processes means anything: after a reboot nothing is dialled."""
+    known = record.get("corten")
+    return isinstance(known, dict) and known.get("boot_id") == bundles.boot_id()

@@ -11,11 +11,12 @@ from corten.api.types.task import task_pb2
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, ShimProvider, Status, Stdio
 from corten.errors import CortenError, FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown
-from corten.wire.ttrpc.client import TtrpcClient
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from .links import Link, Links
 
 M = TypeVar("M", bound=Message)
 SHORT = 10.0
@@ -41,12 +42,14 @@ class ShimTask:
         bundle: str,
         endpoint: ShimEndpoint,
         provider: ShimProvider,
+        links: Links,
         finish: "Callable[[ShimTask], Awaitable[None]]",
     ) -> None:
         self._namespace, self._id, self.bundle = namespace, id, bundle
         self._endpoint, self._finish = endpoint, finish
         self.provider = provider
-        self._client: TtrpcClient | None = None
+        self._links = links
+        self._link: Link | None = None
         self._waits: dict[str, asyncio.Task[Exit]] = {}
         self.pid_ = 0
         self.gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -69,7 +72,7 @@ class ShimTask:
 
     async def connect(self, on_close: Callable[[], None], timeout: float = SHORT) -> None:
         """Connect to the shim; `on_close` is called when that connection ends."""
-        self._client = await TtrpcClient.connect(self._endpoint.address, timeout=timeout, on_close=lambda _: on_close())
+        self._link = await self._links.open(self._endpoint.address, on_close, timeout)
 
     async def adopt(self, timeout: float) -> bool:
         """Ask the shim whether it has the task; False if it has none. Raises Unavailable, DeadlineExceeded."""
@@ -190,20 +193,22 @@ class ShimTask:
         if not self.gone.done():
             self.gone.set_result(ended)
 
-    async def shut_down(self, timeout: float) -> None:
-        """Ask the shim to end, and let go of it. Raises nothing: a shim that is gone has ended."""
-        if self._client is not None:
+    async def shut_down(self, timeout: float, until_end: float = 0.0) -> None:
+        """Ask the shim to end, wait up to `until_end` seconds until it has, and let go of it. Raises nothing."""
+        if self._link is not None:
             request = pb.ShutdownRequest(id=self._id)
             try:
-                await self._client.call(self._service, "Shutdown", request, Empty, timeout=timeout)
+                await self._link.client.call(self._service, "Shutdown", request, Empty, timeout=timeout)
+                if until_end:
+                    await self._link.client.wait_closed(until_end)
             except Exception:
                 pass
             await self.disconnect()
 
     async def disconnect(self) -> None:
-        """Close the connection; the shim goes on."""
-        if self._client is not None:
-            await self._client.close()
+        """Let go of the connection; the shim goes on."""
+        if self._link is not None:
+            await self._link.release()
 
     def known_exit(self) -> Exit | None:
         """How init ended, if somebody waited for it and it has."""
@@ -222,7 +227,7 @@ class ShimTask:
             answer = await self._call("Wait", request, pb.WaitResponse)
         except (Unavailable, NotFound, Unknown):
             # Deleted, or the shim lost, between the exit and the answer: the end of the task tells.
-            if exec_id and self._client is not None and not self._client.closed:
+            if exec_id and self._link is not None and not self._link.client.closed:
                 raise
             return await asyncio.shield(self.gone)
         return Exit(self.pid_ if not exec_id else 0, answer.exit_status, _nanoseconds(answer.exited_at))
@@ -230,10 +235,10 @@ class ShimTask:
     async def _call(self, method: str, request: Message, answer: type[M], *, timeout: float | None = None) -> M:
         if self.gone.done():
             raise NotFound(f"task {self._id!r}: does not exist")
-        if self._client is None:
+        if self._link is None:
             raise Unavailable(f"task {self._id!r}: its shim is not connected")
         try:
-            return await self._client.call(self._service, method, request, answer, timeout=timeout)
+            return await self._link.client.call(self._service, method, request, answer, timeout=timeout)
         except Unknown as error:
             raise clarified(error) from None
 

@@ -68,6 +68,11 @@ class TtrpcClient:
         """Whether the connection has ended."""
         return self._end.done()
 
+    async def wait_closed(self, timeout: float) -> None:
+        """Until the connection has ended, at most so many seconds. Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(self._end)
+
     async def close(self) -> None:
         """End the connection; calls that wait fail with Unavailable."""
         self._gone = self._gone or Unavailable(f"{self.name}: the connection was closed")

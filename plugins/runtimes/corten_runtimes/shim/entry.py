@@ -1,9 +1,8 @@
 """Where a shim begins: the zygote forks, and `run` is called with what the daemon wants of it.
 
 The payload (see `settings`): `namespace`, `id`, `address` (of the daemon), `socket` (path to listen on), `console`
-(prefix of paths for console sockets), `ttrpc_address` (of the daemon's events service), `runc` and `runc_root`, and
-`direct`, not empty if that runc is of a version whose containers may be started without it. The answer is the pid, once
-the socket is there.
+(prefix of paths for console sockets), `ttrpc_address` (of the daemon's events service), `runc`, `runc_root` and
+`max_execs`. The answer is the pid, once the socket is there.
 """
 
 import gc

@@ -40,7 +40,7 @@ class Rehearsal:
         told = {
             "id": f"warm{number}", "namespace": "warm", "address": "a", "socket": f"{folder}/s{number}",
             "console": f"{folder}/t", "ttrpc_address": f"{folder}/events{number}", "runc": "/bin/true",
-            "runc_root": folder, "direct": "yes",
+            "runc_root": folder,
         }  # fmt: skip
         self._answers: list[bytes] = []
         self._shim = entry.Shim()
@@ -57,7 +57,7 @@ class Rehearsal:
         id, bundle = f"warm{self._number}", f"{self._folder}/warm{self._number}"
         os.makedirs(f"{bundle}/rootfs")
         with open(f"{bundle}/facts.json", "w") as file:
-            json.dump(spec_facts({"linux": {"namespaces": [{"type": "pid"}]}}), file)
+            json.dump({**spec_facts({"linux": {"namespaces": [{"type": "pid"}]}}), "direct": True}, file)
         self._process(f"{bundle}/init.pid")
         create = pb.CreateTaskRequest(id=id, bundle=bundle, stdout=self._fifo(f"{bundle}/out"))
         apart(lambda: None)  # mounts are made apart; here none is, for a zygote that is killed would leave it

@@ -50,6 +50,7 @@ class TaskService:
         self.settings, self._shutdown = settings, shutdown
         self._containers: dict[str, Container] = {}
         self._creating: set[str] = set()
+        self._made = 0
         self.methods: Mapping[str, tuple[Any, Handler]] = {
             "State": (task.StateRequest, self.state),
             "Create": (task.CreateTaskRequest, self.create),
@@ -213,7 +214,8 @@ class TaskService:
         if request.options.type_url.endswith(_OPTIONS):
             options.ParseFromString(request.options.value)
         facts = _facts(request.bundle)
-        tried = bool(self.settings.get("direct")) and not options.binary_name
+        tried = bool(facts.get("direct")) and not options.binary_name
+        self._made += 1
         return Making(
             id=request.id,
             bundle=request.bundle,
@@ -229,7 +231,7 @@ class TaskService:
             ),
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),
-            console=self.settings["console"],
+            console=f"{self.settings['console']}{self._made}-",
             max_execs=int(self.settings.get("max_execs") or EXECS_MAX),
             direct_start=tried,
             direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,
@@ -245,7 +247,7 @@ def _facts(bundle: str) -> Mapping[str, Any]:
     """What the daemon found in the spec; parsing all of config.json here would cost every shim 200 KiB."""
     try:
         facts = files.content(f"{bundle}/facts.json")
-        return {fact: b'"%s": true' % fact.encode() in facts for fact in ("private_pids", "plain")}
+        return {fact: b'"%s": true' % fact.encode() in facts for fact in ("private_pids", "plain", "direct")}
     except FileNotFoundError:
         pass
     try:
