@@ -2,7 +2,7 @@
 
 A transfer has a source and a destination, each one of the classes below; a transferer that does not know the pair
 raises Unimplemented, so that the next is asked. Registry to store is a pull, store to registry a push, store to store
-a tag, archive to store an import, store to archive an export.
+a tag (and an unpack, if the destination asks for one), archive to store an import, store to archive an export.
 
     await transferer.transfer(scope, RegistryImage("docker.io/library/busybox:latest"),
                               StoreImage("docker.io/library/busybox:latest", platforms=(host,)), show)

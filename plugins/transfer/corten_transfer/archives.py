@@ -81,7 +81,7 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
             raise NotFound("import: none of the archive's images gets a name (ask for one with a prefix or a name)")
         for wanted in destination.unpacks:
             for target in targets:
-                await _unpack(parts, held, target, wanted, report)
+                await unpack_stored(parts, held, target, wanted, report)
         for target, found in names:
             await naming.save(parts, held, found, _plain(target), destination.labels)
     for target, found in names:
@@ -121,8 +121,8 @@ async def _image(parts: Parts, scope: Scope, name: str) -> Image:
     return await parts.pools.run("metadata", parts.metadata.images(scope).get, name)
 
 
-async def _unpack(parts: Parts, scope: Scope, target: Descriptor, wanted: Unpack, report: Report) -> None:
-    """The image in `target` that is for the platform, if there is one."""
+async def unpack_stored(parts: Parts, scope: Scope, target: Descriptor, wanted: Unpack, report: Report) -> None:
+    """Unpack the image in `target` that is for the platform, if there is one and its content is here."""
     snapshotter = wanted.snapshotter or parts.config.default_snapshotter
     images = await _manifests(parts, scope, target, 0)
     for image in to_unpack(images, replace(wanted, snapshotter=snapshotter)):

@@ -41,7 +41,7 @@ class LocalTransferer:
             case StoreImage(), StoreImage():
                 from .tagging import tag
 
-                return tag(parts, scope, source, destination)
+                return tag(parts, scope, source, destination, Report(show))
         raise Unimplemented(
             f"transfer: from {type(source).__name__} to {type(destination).__name__} is nothing that this plugin does"
         )

@@ -1,0 +1,54 @@
+"""How the parts about images are made of the daemon's other plugins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corten.plugin.model import PluginContext
+from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER
+
+from .catalog import SCOPE, Images
+from .config import ImagesConfig
+from .pulling import Pulls
+from .service import ImageService
+from .transfers import Transfers
+from .usage import SnapshotUsage
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """The instance of `io.containerd.cri.v1.images`: `images` and `usage` are for container creation and statistics."""
+
+    images: Images
+    pulls: Pulls
+    usage: SnapshotUsage
+    service: ImageService
+    config: ImagesConfig
+
+    async def start(self) -> None:
+        await self.images.start()
+
+
+def image_parts(context: PluginContext) -> ImageParts:
+    """`context` requires METADATA, EVENT, GC, and each TRANSFER."""
+    config = context.config_as(ImagesConfig)
+    metadata, pools, supervisor = context.one(METADATA), context.pools, context.supervisor
+    transfers = Transfers(list(context.each(TRANSFER).values()))
+    images = Images(metadata, context.one(EVENT), transfers, pools, supervisor, config)
+    pulls = Pulls(images, transfers, supervisor, config)
+    chosen = _snapshotters(config)
+    usage = SnapshotUsage(metadata, SCOPE, chosen, config.stats_collect_period, pools, supervisor)
+    roots = {name: _root(context, name) for name in chosen}
+    service = ImageService(images, pulls, usage, context.one(GC), pools, roots)
+    return ImageParts(images, pulls, usage, service, config)
+
+
+def _snapshotters(config: ImagesConfig) -> Sequence[str]:
+    further = [each.snapshotter for each in config.runtime_platforms.values() if each.snapshotter]
+    return list(dict.fromkeys([config.snapshotter, *further]))
+
+
+def _root(context: PluginContext, snapshotter: str) -> str:
+    """Where a snapshotter keeps its trees: as it says, else the plugin's own folder."""
+    uri = f"{SNAPSHOTTER}.{snapshotter}"
+    view = context.plugins.get(uri)
+    return (view.exports.get("root", "") if view else "") or str(context.root.parent / uri)
