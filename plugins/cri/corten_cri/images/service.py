@@ -67,6 +67,7 @@ class ImageService:
         auth = request.auth if request.HasField("auth") else None
         annotations = request.sandbox_config.annotations
         ref = await self._pulls.pull(_named(request.image), auth, request.image.runtime_handler, annotations)
+        self._usage.outdated()
         return pb.PullImageResponse(image_ref=ref)
 
     async def remove_image(self, request: pb.RemoveImageRequest, call: CallContext) -> pb.RemoveImageResponse:
@@ -78,6 +79,7 @@ class ImageService:
         for name in image.references:
             await self._images.remove(name)
         await self._pools.run("gc", self._collector.schedule_and_wait)
+        self._usage.outdated()
         return pb.RemoveImageResponse()
 
     @cancellable

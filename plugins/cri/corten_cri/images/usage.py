@@ -56,11 +56,15 @@ class SnapshotUsage:
         return self._names
 
     async def all(self) -> Mapping[str, Mapping[str, Measured]]:
-        """By snapshotter and key, up to a period old; only the first to ask waits for the measurement."""
+        """By snapshotter and key, up to two periods old: what is older, or `outdated`, is waited for."""
         refreshed = self._refreshed()
-        if not self._at and refreshed is not None:
+        if refreshed is not None and not self._within(2 * self._period):
             await asyncio.shield(refreshed)
         return self._known
+
+    def outdated(self) -> None:
+        """Snapshots were made or removed: whoever asks next waits for a new measurement."""
+        self._at = 0.0
 
     async def of(self, snapshotter: str, key: str) -> Measured | None:
         """Of one snapshot, measured now if it is not known yet; None if it does not exist or cannot be measured."""
@@ -76,11 +80,14 @@ class SnapshotUsage:
             return None
 
     def _refreshed(self) -> "asyncio.Future[None] | None":
-        if self._under_way is None and (not self._at or time.monotonic() - self._at > self._period):
+        if self._under_way is None and not self._within(self._period):
             measuring = self._supervisor.operation("cri: disk use of snapshots", self._measure_all())
             self._under_way = asyncio.ensure_future(measuring)
             self._under_way.add_done_callback(self._measured)
         return self._under_way
+
+    def _within(self, seconds: float) -> bool:
+        return self._at > 0 and time.monotonic() - self._at <= seconds
 
     def _measured(self, done: "asyncio.Future[None]") -> None:
         self._under_way = None
@@ -88,13 +95,14 @@ class SnapshotUsage:
             log.warning("disk use of snapshots: %s", error)
 
     async def _measure_all(self) -> None:
+        began = time.monotonic()
         for name in self._names:
             try:
                 store = self._metadata.snapshotter(self._scope, name)
                 self._known[name] = await self._pools.run(POOL, _survey, store, self._known.get(name, {}))
             except CortenError as error:
                 log.warning("disk use of snapshots in %s: %s", name, error)
-        self._at = time.monotonic()
+        self._at = began
 
 
 def _survey(store: Snapshotter, known: Mapping[str, Measured]) -> dict[str, Measured]:
