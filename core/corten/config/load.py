@@ -52,7 +52,8 @@ def load(
     a plugin that nobody has are a warning, because they may be for one of those.
     """
     migrations: dict[str, Migration] = {r.uri: r.migration for r in registrations if r.migration}
-    present = [migrate(each, migrations) for each in documents]
+    moves = [(r.uri, move) for r in registrations for move in r.moves]
+    present = [migrate(each, migrations, moves) for each in documents]
     merged = merge(present)
     for path, (value, origin) in (overrides or {}).items():
         merged.set(path, value, origin)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corten.plugin.model import Migration
+from corten.plugin.model import Migration, Move
 
 from .document import Document, KeyPath, Problem
 
@@ -101,6 +101,22 @@ class _Draft:
             self.plugins.setdefault(uri, {}).setdefault(key, value)
             self._move_lines(old, ("plugins", uri, key))
 
+    def relocate(self, old: KeyPath, new: KeyPath) -> None:
+        """A key of one plugin to another; what is set there already wins. Sections left empty go."""
+        sections = [self.plugins]
+        for part in old[:-1]:
+            below = sections[-1].get(part)
+            if not isinstance(below, dict):
+                return
+            sections.append(below)
+        if old[-1] not in sections[-1]:
+            return
+        _put(self.plugins, new, sections[-1].pop(old[-1]))
+        self._move_lines(("plugins", *old), ("plugins", *new))
+        for section, part in reversed(list(zip(sections, old[:-1], strict=False))):
+            if section.get(part) == {}:
+                del section[part]
+
     def drop_empty(self, name: str) -> None:
         if self.data.get(name) == {}:
             del self.data[name]
@@ -111,7 +127,19 @@ class _Draft:
             self.lines.setdefault(new[:2], self.lines[path])
 
 
-def migrate(document: Document, plugins: Mapping[str, Migration] | None = None) -> Document:
+def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            return
+    tree.setdefault(path[-1], value)
+
+
+Moves = Sequence[tuple[str, Move]]
+"""Each with the URI of the plugin that has the setting now."""
+
+
+def migrate(document: Document, plugins: Mapping[str, Migration] | None = None, moves: Moves = ()) -> Document:
     """The same settings in the present version; `plugins` are the migrations of plugins by URI."""
     if document.version > CURRENT:
         text = f"version {document.version} is newer than {CURRENT}, the newest that this Corten reads (upgrade Corten)"
@@ -120,6 +148,9 @@ def migrate(document: Document, plugins: Mapping[str, Migration] | None = None) 
     for version in range(max(document.version, 1), CURRENT):
         if step := _STEPS.get(version):
             step(draft)
+        for uri, move in moves:
+            if move.version == version:
+                draft.relocate((move.uri, *move.old), (uri, *move.new))
         for uri, migration in (plugins or {}).items():
             if isinstance(section := draft.plugins.get(uri), dict):
                 draft.plugins[uri] = dict(migration(version, section))

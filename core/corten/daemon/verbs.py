@@ -33,8 +33,10 @@ def dump(flags: Flags) -> int:
 
 def migrated(flags: Flags) -> int:
     """Print what the files set, in the present version; defaults are left out."""
-    plugins = {each.uri: each.registration.migration for each in discover() if each.registration.migration}
-    documents = [migrate(each, plugins) for each in read_all(flags.config)]
+    registrations = [each.registration for each in discover()]
+    plugins = {each.uri: each.migration for each in registrations if each.migration}
+    moves = [(each.uri, move) for each in registrations for move in each.moves]
+    documents = [migrate(each, plugins, moves) for each in read_all(flags.config)]
     refuse(problem for each in documents for problem in each.problems)
     tree = dict(merge(documents).data)
     tree.pop("imports", None)  # what was imported is part of the tree now

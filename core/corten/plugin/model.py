@@ -91,6 +91,16 @@ Migration = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """`(from_version, section) -> section` of the next config version; raises nothing, keeps what it does not know."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A setting that another plugin had up to config `version`: its key path there, and where it is in this plugin."""
+
+    version: int
+    uri: str
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
 ConfigModel = type[Any]
 """A frozen dataclass in which every field has a default."""
 
@@ -113,6 +123,8 @@ class Registration:
     serves: tuple[str, ...] = ()
     """Full names of the RPC services it will offer, so that calls to them can be answered if it fails."""
     migration: Migration | None = None
+    moves: tuple[Move, ...] = ()
+    """Settings that files of older versions have in another plugin's section; made before `migration`."""
     preload: tuple[str, ...] = ()
     """Modules that the zygote imports before it forks anything: what shims and workers of this plugin run."""
     summary: str = ""

@@ -5,13 +5,10 @@ from corten.api.services.version.v1 import version_pb2 as pb
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
-CONTAINERD_VERSION = "v2.4.0"
-"""The release of containerd whose API this is, in the form that release reports."""
-
 
 class VersionService:
     """Answers without a namespace."""
 
     @cancellable
     async def version(self, request: Empty, call: CallContext) -> pb.VersionResponse:
-        return pb.VersionResponse(version=CONTAINERD_VERSION, revision=f"corten-{corten.__version__}")
+        return pb.VersionResponse(version=corten.CONTAINERD_VERSION, revision=f"corten-{corten.__version__}")

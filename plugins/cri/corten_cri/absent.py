@@ -1,0 +1,102 @@
+"""Stand-ins for parts that are not there: each says so when it is asked for something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.errors import NotFound, Unimplemented
+
+from .contracts import LocalImage, NetworkCondition, Pins, PodNetwork, WantedNamespaces
+
+
+def _missing(what: str) -> NoReturn:
+    raise Unimplemented(f"CRI: {what}: this part of the plugin is not there")
+
+
+class NoNamespaces:
+    """Pods can only share the host's namespaces."""
+
+    def pins(self, id: str, *, network: bool, ipc: bool, uts: bool, user: bool) -> Pins:
+        if not (network or ipc or uts or user):
+            return Pins()
+        _missing("namespaces of pods")
+
+    async def make(self, wanted: WantedNamespaces) -> None:
+        return
+
+    async def alive(self, pins: Pins) -> bool:
+        return not pins.paths
+
+    async def remove(self, pins: Pins) -> None:
+        return
+
+
+class NoNetwork:
+    """No pod gets a network."""
+
+    async def setup(self, pod: PodNetwork) -> tuple[str, ...]:
+        _missing("networks of pods")
+
+    async def check(self, pod: PodNetwork) -> None:
+        _missing("networks of pods")
+
+    async def teardown(self, pod: PodNetwork) -> None:
+        return
+
+    async def collect(self, alive: Sequence[PodNetwork]) -> None:
+        return
+
+    def condition(self) -> NetworkCondition:
+        return NetworkCondition(False, "NetworkPluginNotReady", "Network plugin returns error: cni is not there")
+
+    def describe(self) -> Mapping[str, Any]:
+        return {}
+
+    async def update_pod_cidr(self, cidr: str) -> None:
+        return
+
+
+class NoStreaming:
+    """Nothing is streamed."""
+
+    async def exec(self, request: pb.ExecRequest, call: object) -> pb.ExecResponse:
+        _missing("exec")
+
+    async def attach(self, request: pb.AttachRequest, call: object) -> pb.AttachResponse:
+        _missing("attach")
+
+    async def port_forward(self, request: pb.PortForwardRequest, call: object) -> pb.PortForwardResponse:
+        _missing("port-forward")
+
+
+class NoImages:
+    """There are no images."""
+
+    async def resolve(self, reference: str) -> LocalImage:
+        raise NotFound(f"image {reference!r}: not found")
+
+    async def ensure(self, reference: str, handler: str) -> LocalImage:
+        return await self.resolve(reference)
+
+    def snapshotter(self, handler: str) -> str:
+        return "overlayfs"
+
+    async def unpack(self, image: LocalImage, snapshotter: str) -> None:
+        return
+
+
+class NoEvents:
+    """Nobody is told."""
+
+    def publish(self, kind: int, id: str, pod_id: str) -> None:
+        return
+
+
+class NoCdi:
+    """There are no devices."""
+
+    async def inject(self, spec: dict[str, Any], devices: Sequence[str], annotations: Mapping[str, str]) -> None:
+        if devices:
+            _missing(f"device {devices[0]!r}")

@@ -1,0 +1,97 @@
+"""The settings of `io.containerd.cri.v1.images`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corten.config.units import Duration, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Older form of host directories."""
+
+    endpoint: tuple[str, ...] = ()
+    """URLs that are asked in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryAuth:
+    """Credentials for a registry."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    """Both as `user:password` in base64."""
+    identitytoken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryHost:
+    """Older form of host directories."""
+
+    auth: RegistryAuth = field(default_factory=RegistryAuth)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """How registries are reached."""
+
+    config_path: str = ""
+    """Folders of host directories (hosts.toml), separated by colons; empty:
+    /etc/containerd/certs.d:/etc/docker/certs.d, unless there are `mirrors`."""
+    mirrors: Mapping[str, Mirror] = field(default_factory=dict)
+    """By host; not together with `config_path`. Deprecated."""
+    configs: Mapping[str, RegistryHost] = field(default_factory=dict)
+    """By host. Deprecated."""
+    auths: Mapping[str, RegistryAuth] = field(default_factory=dict)
+    """By host or URL. Deprecated."""
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further headers for all registries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDecryption:
+    """Encrypted images."""
+
+    key_model: str = "node"
+    """Whose keys are used: `node` for those of the host, empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePlatform:
+    """Which image a runtime handler wants."""
+
+    platform: str = ""
+    snapshotter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesConfig:
+    """How images are pulled and kept for pods."""
+
+    snapshotter: str = "overlayfs"
+    """Where images are unpacked."""
+    disable_snapshot_annotations: bool = True
+    """Do not tell the snapshotter of which image a layer is."""
+    discard_unpacked_layers: bool = False
+    """Let gc remove the blobs of layers that are unpacked."""
+    pinned_images: Mapping[str, str] = field(default_factory=lambda: {"sandbox": "registry.k8s.io/pause:3.10.2"})
+    """Images that the kubelet must not remove, by use; `sandbox` is the pause image."""
+    runtime_platforms: Mapping[str, RuntimePlatform] = field(default_factory=dict)
+    """By runtime handler."""
+    registry: Registry = field(default_factory=Registry)
+    image_decryption: ImageDecryption = field(default_factory=ImageDecryption)
+    max_concurrent_downloads: int = 3
+    """Layers fetched at once; the setting of the transfer plugin is the one that counts."""
+    concurrent_layer_fetch_buffer: Size = 0
+    """Bytes of the ranges of a large layer; 0: as the transfer plugin is set."""
+    image_pull_progress_timeout: Duration = 300.0
+    """A pull that gets no byte for so long is given up; 0: never."""
+    image_pull_with_sync_fs: bool = False
+    """Sync the file system after each layer; accepted: a snapshot is always synced before it is committed."""
+    stats_collect_period: int = 10
+    """Seconds between measurements of how much snapshots hold."""
+    use_local_image_pull: bool = False
+    """Accepted: there is one way to pull, with image verifiers, whatever else is set."""

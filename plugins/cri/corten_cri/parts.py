@@ -1,0 +1,107 @@
+"""`Parts`: everything that the parts of CRI work with, put together once when the plugin starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from corten.contracts.scope import Scope
+
+from . import absent
+from .config.images import ImagesConfig
+from .config.runtime import RuntimeConfig
+from .config.server import ServerConfig
+from .contracts import (
+    NAMESPACE,
+    Cdi,
+    ContainerEvents,
+    Images,
+    Network,
+    PodNamespaces,
+    Streaming,
+)
+from .state.containers import Container
+from .state.pods import Pod
+from .state.table import Table
+
+if TYPE_CHECKING:
+    from corten.contracts.events import Exchange
+    from corten.contracts.leases import LeaseStore
+    from corten.contracts.metadata import Metadata
+    from corten.contracts.runtime import Runtime, Task
+    from corten.contracts.sandboxes import SandboxStore
+    from corten.contracts.workers import Workers
+    from corten.plugin.hooks import HookRelay
+    from corten.plugin.model import PluginView
+    from corten.pools import Pools
+    from corten.supervisor import Supervisor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SCOPE = Scope(NAMESPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class CriSettings:
+    """What the plugin `io.containerd.cri.v1.runtime` is: its settings, and the base specs read from their files."""
+
+    config: RuntimeConfig
+    base_specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By file name; not to be changed."""
+
+
+@dataclass
+class Parts:
+    """The parts below `ready` are set by `assembly`; each stands for "not there" until then."""
+
+    settings: CriSettings
+    images_config: ImagesConfig
+    server_config: ServerConfig
+    root: Path
+    """`<root>/io.containerd.grpc.v1.cri`: what is kept of containers."""
+    state: Path
+    """`<state>/io.containerd.grpc.v1.cri`: volatile, of pods and containers."""
+    metadata: Metadata
+    sandboxes: SandboxStore
+    leases: LeaseStore
+    runtime: Runtime
+    exchange: Exchange
+    pools: Pools
+    supervisor: Supervisor
+    workers: Workers
+    hooks: HookRelay
+    plugins: Mapping[str, PluginView]
+    pods: Table[Pod] = field(default_factory=lambda: Table("pod sandbox"))
+    containers: Table[Container] = field(default_factory=lambda: Table("container"))
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when everything from before the start is known again."""
+    namespaces: PodNamespaces = field(default_factory=absent.NoNamespaces)
+    network: Network = field(default_factory=absent.NoNetwork)
+    streaming: Streaming = field(default_factory=absent.NoStreaming)
+    images: Images = field(default_factory=absent.NoImages)
+    events: ContainerEvents = field(default_factory=absent.NoEvents)
+    cdi: Cdi = field(default_factory=absent.NoCdi)
+
+    @property
+    def config(self) -> RuntimeConfig:
+        return self.settings.config
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Something that blocks on files of CRI's own."""
+        return await self.pools.run("cri", call, *args, **kwargs)
+
+    async def stored(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Something of the metadata store that blocks."""
+        return await self.pools.run("metadata", call, *args, **kwargs)
+
+    async def task(self, id: str) -> Task:
+        """The task of a container, or of a pod's pause container. Raises NotFound."""
+        return await self.runtime.get(NAMESPACE, id)
+
+    def containers_of(self, pod_id: str) -> list[Container]:
+        """The containers of a pod, oldest first."""
+        return [each for each in self.containers.all() if each.pod_id == pod_id]

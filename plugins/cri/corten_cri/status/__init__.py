@@ -1,0 +1,1 @@
+"""What the node tells of itself: conditions, handlers and their features, the runtime's configuration."""
