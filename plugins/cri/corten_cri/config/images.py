@@ -82,7 +82,9 @@ class ImagesConfig:
     runtime_platforms: Mapping[str, RuntimePlatform] = field(default_factory=dict)
     """By runtime handler."""
     registry: Registry = field(default_factory=Registry)
+    """How registries are reached."""
     image_decryption: ImageDecryption = field(default_factory=ImageDecryption)
+    """Encrypted images."""
     max_concurrent_downloads: int = 3
     """Layers fetched at once; the setting of the transfer plugin is the one that counts."""
     concurrent_layer_fetch_buffer: Size = 0

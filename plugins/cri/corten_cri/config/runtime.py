@@ -91,7 +91,9 @@ class RuntimeConfig:
     """How pods and containers are run."""
 
     containerd: Containerd = field(default_factory=Containerd)
+    """Which runtimes there are."""
     cni: Cni = field(default_factory=Cni)
+    """How pods get their network."""
     enable_selinux: bool = False
     """Label processes and files; the host must have SELinux."""
     selinux_category_range: int = 1024

@@ -30,3 +30,4 @@ class ServerConfig:
     enable_tls_streaming: bool = False
     """Serve https; without a key pair with a certificate made at the start."""
     x509_key_pair_streaming: KeyPair = field(default_factory=KeyPair)
+    """Its certificate."""
