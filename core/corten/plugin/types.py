@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corten.contracts.gc import Collector
     from corten.contracts.leases import LeaseStore
     from corten.contracts.metadata import Metadata
+    from corten.contracts.nri import Nri
     from corten.contracts.runtime import Runtime, ShimProvider
     from corten.contracts.sandboxes import SandboxStore
     from corten.contracts.snapshots import Snapshotter
@@ -55,7 +56,7 @@ INTERNAL: PluginType[object] = PluginType("io.containerd.internal.v1")
 TRANSFER: PluginType[Transferer] = PluginType("io.containerd.transfer.v1")
 STREAMING: PluginType[StreamManager] = PluginType("io.containerd.streaming.v1")
 CRI: PluginType[object] = PluginType("io.containerd.cri.v1")
-NRI: PluginType[object] = PluginType("io.containerd.nri.v1")
+NRI: PluginType[Nri] = PluginType("io.containerd.nri.v1")
 SANDBOX_CONTROLLER: PluginType[object] = PluginType("io.containerd.sandbox.controller.v1")
 POD_SANDBOX_CONTROLLER: PluginType[object] = PluginType("io.containerd.podsandbox.controller.v1")
 IMAGE_VERIFIER: PluginType[object] = PluginType("io.containerd.image-verifier.v1")
