@@ -6,31 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from corten.api.cri.v1 import runtime_pb2 as pb
-from corten.errors import NotFound, Unimplemented
+from corten.errors import Unimplemented
 
-from .contracts import LocalImage, NetworkCondition, Pins, PodNetwork, WantedNamespaces
+from .contracts import NetworkCondition, PodNetwork
 
 
 def _missing(what: str) -> NoReturn:
     raise Unimplemented(f"CRI: {what}: this part of the plugin is not there")
-
-
-class NoNamespaces:
-    """Pods can only share the host's namespaces."""
-
-    def pins(self, id: str, *, network: bool, ipc: bool, uts: bool, user: bool) -> Pins:
-        if not (network or ipc or uts or user):
-            return Pins()
-        _missing("namespaces of pods")
-
-    async def make(self, wanted: WantedNamespaces) -> None:
-        return
-
-    async def alive(self, pins: Pins) -> bool:
-        return not pins.paths
-
-    async def remove(self, pins: Pins) -> None:
-        return
 
 
 class NoNetwork:
@@ -69,22 +51,6 @@ class NoStreaming:
 
     async def port_forward(self, request: pb.PortForwardRequest, call: object) -> pb.PortForwardResponse:
         _missing("port-forward")
-
-
-class NoImages:
-    """There are no images."""
-
-    async def resolve(self, reference: str) -> LocalImage:
-        raise NotFound(f"image {reference!r}: not found")
-
-    async def ensure(self, reference: str, handler: str) -> LocalImage:
-        return await self.resolve(reference)
-
-    def snapshotter(self, handler: str) -> str:
-        return "overlayfs"
-
-    async def unpack(self, image: LocalImage, snapshotter: str) -> None:
-        return
 
 
 class NoEvents:

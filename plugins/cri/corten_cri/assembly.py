@@ -10,11 +10,12 @@ from corten import CONTAINERD_VERSION
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import FailedPrecondition
 from corten.plugin.model import PluginContext
-from corten.plugin.types import CRI, EVENT, LEASE, METADATA, RUNTIME, SANDBOX_STORE
+from corten.plugin.types import CRI, EVENT, LEASE, METADATA, NRI, RUNTIME, SANDBOX_STORE
 from corten.wire.service import Service
 
-from .config.images import ImagesConfig
 from .config.server import ServerConfig
+from .images.starting import ImageParts
+from .namespaces.pod_namespaces import NamespaceMaker
 from .parts import CriSettings, Parts
 from .service import service
 from .status.node import NodeStatus
@@ -31,7 +32,7 @@ class CriServices:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._runtime_side: list[object] = [Versions(CONTAINERD_VERSION.removeprefix("v")), NodeStatus(parts)]
-        self._image_side: list[object] = []
+        self._image_side: list[object] = [parts.images.service]
 
     @property
     def services(self) -> Sequence[Service]:
@@ -48,10 +49,10 @@ class CriServices:
 
 def assemble(context: PluginContext) -> CriServices:
     """Raises FailedPrecondition, with the reason, if one of the other two plugins is not up."""
-    settings, images = _of(context, "runtime", CriSettings), _of(context, "images", ImagesConfig)
+    settings, images = _of(context, "runtime", CriSettings), _of(context, "images", ImageParts)
     parts = Parts(
         settings=settings,
-        images_config=images,
+        images=images,
         server_config=context.config_as(ServerConfig),
         root=context.root,
         state=context.state,
@@ -65,6 +66,8 @@ def assemble(context: PluginContext) -> CriServices:
         workers=context.workers,
         hooks=context.hooks,
         plugins=context.plugins,
+        namespaces=NamespaceMaker(context.workers, context.pools),
+        nri=next(iter(context.each(NRI).values()), None),
     )
     return CriServices(parts)
 

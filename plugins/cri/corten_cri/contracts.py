@@ -6,65 +6,18 @@ Everything async runs on the event loop and never blocks it. Errors are those of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from corten.api.cri.v1 import runtime_pb2 as pb
-from corten.contracts.mounts import Mount
-from corten.oci.image_defaults import ImageDefaults
 
 from .state.containers import Container
-from .state.pods import Pins, Pod
 
 if TYPE_CHECKING:
     from corten.wire.service import CallContext
 
 NAMESPACE = "k8s.io"
 """Everything of CRI is in this namespace of the stores."""
-
-
-# ---------------------------------------------------------------- namespaces of pods (corten_cri.namespaces)
-@dataclass(frozen=True, slots=True)
-class IdMap:
-    """A range of ids: `size` ids from `container` up are those from `host` up."""
-
-    container: int
-    host: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class WantedNamespaces:
-    """What a pod wants of its own. The paths in `pins` are where to bind them: chosen and recorded before the call."""
-
-    pins: Pins
-    hostname: str = ""
-    """Set in a uts namespace of its own."""
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    """Set inside; each has been checked to belong to a namespace that the pod has."""
-    uid_map: tuple[IdMap, ...] = ()
-    gid_map: tuple[IdMap, ...] = ()
-    """Of the user namespace, which then owns the others."""
-
-
-class PodNamespaces(Protocol):
-    """Makes, pins and drops namespaces in a short-lived process."""
-
-    def pins(self, id: str, *, network: bool, ipc: bool, uts: bool, user: bool) -> Pins:
-        """The paths for a pod of that id; nothing is made."""
-        ...
-
-    async def make(self, wanted: WantedNamespaces) -> None:
-        """All or nothing. What an earlier try left under the same paths is replaced. Raises what the kernel refused."""
-        ...
-
-    async def alive(self, pins: Pins) -> bool:
-        """Whether all of them are still bound to a namespace."""
-        ...
-
-    async def remove(self, pins: Pins) -> None:
-        """Unbind and remove the files; may be called again, and for pins that were never made."""
-        ...
 
 
 # ---------------------------------------------------------------- networks of pods (corten_cri.cni)
@@ -125,50 +78,6 @@ class Streaming(Protocol):
     async def port_forward(self, request: pb.PortForwardRequest, call: CallContext) -> pb.PortForwardResponse: ...
 
 
-# ---------------------------------------------------------------- images (corten_cri.images)
-@dataclass(frozen=True, slots=True)
-class LocalImage:
-    """An image of the store that is unpacked, or can be at once."""
-
-    id: str
-    """Digest of its config."""
-    names: tuple[str, ...]
-    """Tags and digests of the store that mean it, tags first."""
-    digest: str
-    """Digest of what the names point to."""
-    chain_id: str
-    """Name of its top snapshot; empty for an image without layers."""
-    defaults: ImageDefaults
-    execution: Mapping[str, object]
-    """The field `config` of its config as it stands; `Volumes` is there."""
-    pinned: bool = False
-
-    @property
-    def reference(self) -> str:
-        """By digest if a name has one, else the first name."""
-        return next((name for name in self.names if "@" in name), self.names[0] if self.names else self.id)
-
-
-class Images(Protocol):
-    """What containers need of the images; pulling, listing and removing is the ImageService of the same part."""
-
-    async def resolve(self, reference: str) -> LocalImage:
-        """By name, name with digest, or id. Raises NotFound."""
-        ...
-
-    async def ensure(self, reference: str, handler: str) -> LocalImage:
-        """Resolve, or pull first; for the images that the node itself needs (pause)."""
-        ...
-
-    def snapshotter(self, handler: str) -> str:
-        """The snapshotter of a handler's containers."""
-        ...
-
-    async def unpack(self, image: LocalImage, snapshotter: str) -> None:
-        """See to it that the image's top snapshot is there."""
-        ...
-
-
 # ---------------------------------------------------------------- events and devices (corten_cri.events, .cdi)
 class ContainerEvents(Protocol):
     """GetContainerEvents: bounded for each subscriber."""
@@ -209,15 +118,3 @@ class ExecStdio:
     stdout: str = ""
     stderr: str = ""
     terminal: bool = False
-
-
-class Volumes(Protocol):
-    """Image volumes: an image mounted read-only for containers (corten_cri.containers)."""
-
-    async def mount(self, image: LocalImage, snapshotter: str) -> Sequence[Mount]: ...
-
-
-__all__ = [
-    "NAMESPACE", "Cdi", "Container", "ContainerEvents", "ExecStdio", "Execs", "IdMap", "Images", "LocalImage",
-    "Network", "NetworkCondition", "Pins", "Pod", "PodNamespaces", "PodNetwork", "Streaming", "WantedNamespaces",
-]  # fmt: skip

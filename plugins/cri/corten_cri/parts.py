@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from corten.contracts.scope import Scope
 
 from . import absent
-from .config.images import ImagesConfig
 from .config.runtime import RuntimeConfig
 from .config.server import ServerConfig
 from .contracts import (
     NAMESPACE,
     Cdi,
     ContainerEvents,
-    Images,
     Network,
-    PodNamespaces,
     Streaming,
 )
 from .state.containers import Container
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from corten.contracts.events import Exchange
     from corten.contracts.leases import LeaseStore
     from corten.contracts.metadata import Metadata
+    from corten.contracts.nri import Nri
     from corten.contracts.runtime import Runtime, Task
     from corten.contracts.sandboxes import SandboxStore
     from corten.contracts.workers import Workers
@@ -38,6 +36,9 @@ if TYPE_CHECKING:
     from corten.plugin.model import PluginView
     from corten.pools import Pools
     from corten.supervisor import Supervisor
+
+    from .images.starting import ImageParts
+    from .namespaces.pod_namespaces import NamespaceMaker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +60,8 @@ class Parts:
     """The parts below `ready` are set by `assembly`; each stands for "not there" until then."""
 
     settings: CriSettings
-    images_config: ImagesConfig
+    images: ImageParts
+    """The instance of `io.containerd.cri.v1.images`."""
     server_config: ServerConfig
     root: Path
     """`<root>/io.containerd.grpc.v1.cri`: what is kept of containers."""
@@ -75,14 +77,15 @@ class Parts:
     workers: Workers
     hooks: HookRelay
     plugins: Mapping[str, PluginView]
+    namespaces: NamespaceMaker
+    nri: Nri | None = None
+    """None where the plugin is not there."""
     pods: Table[Pod] = field(default_factory=lambda: Table("pod sandbox"))
     containers: Table[Container] = field(default_factory=lambda: Table("container"))
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when everything from before the start is known again."""
-    namespaces: PodNamespaces = field(default_factory=absent.NoNamespaces)
     network: Network = field(default_factory=absent.NoNetwork)
     streaming: Streaming = field(default_factory=absent.NoStreaming)
-    images: Images = field(default_factory=absent.NoImages)
     events: ContainerEvents = field(default_factory=absent.NoEvents)
     cdi: Cdi = field(default_factory=absent.NoCdi)
 

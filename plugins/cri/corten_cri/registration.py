@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
-from corten.plugin.types import CRI, EVENT, GC, GRPC, LEASE, METADATA, NRI, RUNTIME, SANDBOX_STORE, TRANSFER, WARNING
+from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one, order
+from corten.plugin.types import (
+    CRI,
+    EVENT,
+    GC,
+    GRPC,
+    LEASE,
+    METADATA,
+    NRI,
+    RUNTIME,
+    SANDBOX_STORE,
+    SNAPSHOTTER,
+    TRANSFER,
+    WARNING,
+)
 
 from .config import moves
 from .config.images import ImagesConfig
@@ -29,7 +42,7 @@ def plugins() -> tuple[Registration, ...]:
             type=CRI,
             id="images",
             init=_images,
-            requires=(one(METADATA), one(LEASE), one(GC), one(TRANSFER, "local"), one(EVENT)),
+            requires=(one(METADATA), one(GC), one(EVENT), each(TRANSFER), order(SNAPSHOTTER)),
             config=ImagesConfig,
             moves=moves.to_images(),
             summary="Pulls and keeps the images of the kubelet.",
@@ -49,6 +62,7 @@ def plugins() -> tuple[Registration, ...]:
                 each(WARNING),
             ),
             config=ServerConfig,
+            preload=("corten_cri.namespaces.helper",),
             serves=("runtime.v1.RuntimeService", "runtime.v1.ImageService"),
             exports={"CRIVersion": "v1"},
             summary="Serves the Kubernetes runtime interface.",
@@ -67,7 +81,9 @@ def _runtime(context: PluginContext) -> object:
 
 
 def _images(context: PluginContext) -> object:
-    return context.config_as(ImagesConfig)
+    from .images.starting import image_parts
+
+    return image_parts(context)
 
 
 def _services(context: PluginContext) -> object:

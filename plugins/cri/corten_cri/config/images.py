@@ -21,33 +21,36 @@ class RegistryAuth:
     """Credentials for a registry."""
 
     username: str = ""
-    password: str = ""
-    auth: str = ""
+    """User name."""
+    password: str = field(default="", repr=False)
+    """Password."""
+    auth: str = field(default="", repr=False)
     """Both as `user:password` in base64."""
-    identitytoken: str = ""
+    identitytoken: str = field(default="", repr=False)
+    """Refresh token."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryHost:
     """Older form of host directories."""
 
-    auth: RegistryAuth = field(default_factory=RegistryAuth)
+    auth: RegistryAuth | None = None
+    """Credentials for pulls that bring none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
     """How registries are reached."""
 
-    config_path: str = ""
-    """Folders of host directories (hosts.toml), separated by colons; empty:
-    /etc/containerd/certs.d:/etc/docker/certs.d, unless there are `mirrors`."""
+    config_path: str = "/etc/containerd/certs.d:/etc/docker/certs.d"
+    """Folders of host directories (hosts.toml), separated by colons."""
     mirrors: Mapping[str, Mirror] = field(default_factory=dict)
-    """By host; not together with `config_path`. Deprecated."""
+    """By host. Deprecated, and not used: write host directories."""
     configs: Mapping[str, RegistryHost] = field(default_factory=dict)
-    """By host. Deprecated."""
+    """By `host[:port]`: credentials for pulls that bring none. Deprecated."""
     auths: Mapping[str, RegistryAuth] = field(default_factory=dict)
-    """By host or URL. Deprecated."""
-    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By host or URL. Deprecated, and not used: write `configs`."""
+    headers: Mapping[str, list[str]] = field(default_factory=dict)
     """Further headers for all registries."""
 
 
@@ -64,7 +67,9 @@ class RuntimePlatform:
     """Which image a runtime handler wants."""
 
     platform: str = ""
+    """`os/architecture[/variant]`; empty: the host's."""
     snapshotter: str = ""
+    """Id of the snapshotter; empty: the default one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from corten.platforms import Platform
 from corten.pools import Pools
 from corten.supervisor import Supervisor
 
+from ..config.images import ImagesConfig
 from . import names
-from .config import ImagesConfig
 from .image import MANAGED, PINNED, CriImage
 from .index import ImageIndex
 from .reading import read

@@ -9,12 +9,12 @@ from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.transfer import AskLogin, Login
 from corten.errors import InvalidArgument
 
-from .config import HostSettings
+from ..config.images import RegistryHost
 
 _DOCKER = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
-def asking(auth: pb.AuthConfig | None, configs: Mapping[str, HostSettings]) -> AskLogin:
+def asking(auth: pb.AuthConfig | None, configs: Mapping[str, RegistryHost]) -> AskLogin:
     """Who is asked for credentials during a pull; `auth` None is a request without any."""
 
     async def ask(host: str, reference: str, challenges: Sequence[str]) -> Login | None:

@@ -12,9 +12,9 @@ from corten.errors import DeadlineExceeded, InvalidArgument
 from corten.references import Reference
 from corten.supervisor import Supervisor
 
+from ..config.images import ImagesConfig
 from . import names
 from .catalog import SCOPE, Images
-from .config import ImagesConfig
 from .logins import asking
 from .stall import Stall
 from .transfers import Transfers

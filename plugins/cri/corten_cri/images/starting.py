@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from corten.plugin.model import PluginContext
 from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER
 
+from ..config.images import ImagesConfig
 from .catalog import SCOPE, Images
-from .config import ImagesConfig
 from .pulling import Pulls
 from .service import ImageService
 from .transfers import Transfers

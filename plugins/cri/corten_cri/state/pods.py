@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 
+from ..namespaces.model import Pins
+
 
 class PodState(StrEnum):
     """`PREPARING` is a pod whose RunPodSandbox has not been answered: it is in no list."""
@@ -12,21 +14,6 @@ class PodState(StrEnum):
     PREPARING = "preparing"
     READY = "ready"
     NOTREADY = "notready"
-
-
-@dataclass(frozen=True, slots=True)
-class Pins:
-    """Where the namespaces that a pod has of its own are bound; empty: it shares the host's."""
-
-    network: str = ""
-    ipc: str = ""
-    uts: str = ""
-    user: str = ""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Those that there are."""
-        return tuple(path for path in (self.network, self.ipc, self.uts, self.user) if path)
 
 
 @dataclass(frozen=True, slots=True)

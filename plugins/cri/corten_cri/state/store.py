@@ -25,8 +25,9 @@ from corten.errors import CortenError, DataLoss, mapped
 
 from .. import messages
 from ..contracts import NAMESPACE
+from ..namespaces.model import Pins
 from .containers import Container
-from .pods import Pins, Pod, PodState
+from .pods import Pod, PodState
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def _sandbox(pod: Pod) -> Sandbox:
         "ID": pod.id,
         "Name": pod.name,
         "Config": pod.config,
-        "NetNSPath": pod.pins.network,
+        "NetNSPath": pod.pins.net,
         "IP": pod.addresses[0] if pod.addresses else "",
         "AdditionalIPs": list(pod.addresses[1:]),
         "RuntimeHandler": pod.requested_handler,
