@@ -15,13 +15,15 @@ from corten.wire.service import Service
 
 from .config.server import ServerConfig
 from .images.starting import ImageParts
-from .namespaces.pod_namespaces import NamespaceMaker
 from .parts import CriSettings, Parts
 from .service import service
 from .status.node import NodeStatus
 from .versions import Versions
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
+
+from .namespaces.pod_namespaces import NamespaceMaker
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 
+from .namespaces.model import Pins, PodNamespaces
 from .state.containers import Container
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 NAMESPACE = "k8s.io"
 """Everything of CRI is in this namespace of the stores."""
+
+
+# ---------------------------------------------------------------- namespaces of pods (corten_cri.namespaces)
+class Namespaces(Protocol):
+    """Makes the namespaces of pods; `NamespaceMaker` is it."""
+
+    async def make(self, wanted: PodNamespaces) -> None: ...
+    async def finish(self, pins: Pins, values: Mapping[str, str]) -> None: ...
+    async def remove(self, pins: Pins) -> None: ...
+    def missing(self, pins: Pins) -> list[str]: ...
 
 
 # ---------------------------------------------------------------- networks of pods (corten_cri.cni)

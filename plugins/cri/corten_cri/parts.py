@@ -17,6 +17,7 @@ from .contracts import (
     NAMESPACE,
     Cdi,
     ContainerEvents,
+    Namespaces,
     Network,
     Streaming,
 )
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from corten.supervisor import Supervisor
 
     from .images.starting import ImageParts
-    from .namespaces.pod_namespaces import NamespaceMaker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Parts:
     workers: Workers
     hooks: HookRelay
     plugins: Mapping[str, PluginView]
-    namespaces: NamespaceMaker
+    namespaces: Namespaces
     nri: Nri | None = None
     """None where the plugin is not there."""
     pods: Table[Pod] = field(default_factory=lambda: Table("pod sandbox"))
