@@ -1,11 +1,14 @@
-"""What a spec takes from this machine: variables, capabilities, the kind of cgroups."""
+"""What a spec takes from this machine: variables, the kind of cgroups, files of its network."""
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TextIO
 
-from corten.oci import capabilities as names
+from corten.linux import cgroups
+from corten.oci import mounts
+from corten.oci.options import Namespaces, SpecMount
+
+_NETWORK_FILES = ("/etc/hosts", "/etc/resolv.conf")
 
 
 def environment(given: Iterable[str], files: Iterable[TextIO]) -> tuple[str, ...]:
@@ -20,16 +23,12 @@ def environment(given: Iterable[str], files: Iterable[TextIO]) -> tuple[str, ...
     return tuple(found)
 
 
-def capabilities() -> tuple[str, ...]:
-    """Those in this process's bounding set: the daemon beside it can hardly give more. Empty where /proc is not."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return ()
-    mask = next((line.split()[1] for line in status.splitlines() if line.startswith("CapBnd:")), "")
-    return names.held(int(mask, 16)) if mask else ()
+def namespaces(*, network: bool) -> Namespaces:
+    """New ones but for the host's `network` where asked for; a cgroup namespace where there is only cgroup v2."""
+    own_cgroups = cgroups.mode() is cgroups.Mode.UNIFIED  # cgroup_namespaces(7): with v1 it hides little
+    return Namespaces(network=None if network else "", cgroup="" if own_cgroups else None)
 
 
-def has_unified_cgroups() -> bool:
-    """cgroup v2 alone, where containers get a cgroup namespace (cgroup_namespaces(7))."""
-    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+def network_files(wanted: bool) -> tuple[SpecMount, ...]:
+    """The host's names and resolvers, for a container in its network."""
+    return tuple(mounts.bind(path, path, read_only=True) for path in _NETWORK_FILES) if wanted else ()

@@ -21,6 +21,8 @@ class Mounted:
     fstype: str
     source: str
     super_options: str
+    optional: tuple[str, ...] = ()
+    """How mounts propagate: `shared:N`, `master:N`, `unbindable`."""
 
 
 def mounts(pid: int | str = "self") -> list[Mounted]:
@@ -30,11 +32,19 @@ def mounts(pid: int | str = "self") -> list[Mounted]:
 
 
 def parse(line: bytes) -> Mounted:
-    """One line of mountinfo; the optional fields are skipped up to the lone dash."""
+    """One line of mountinfo; the optional fields go up to the lone dash."""
     head, _, tail = line.rstrip(b"\n").partition(b" - ")
     fields = [_unescape(field) for field in head.split(b" ")]
     fstype, source, options = ([_unescape(field) for field in tail.split(b" ")] + ["", "", ""])[:3]
-    return Mounted(int(fields[0]), int(fields[1]), fields[2], fields[3], fields[4], fields[5], fstype, source, options)
+    id, parent, device, root, target, flags, *optional = fields
+    return Mounted(int(id), int(parent), device, root, target, flags, fstype, source, options, tuple(optional))
+
+
+def holding(path: str, found: list[Mounted]) -> Mounted:
+    """The mount that the real path `path` is on; of several at one place the last made. Raises LookupError."""
+    over = [m for m in found if path == m.target or path.startswith(m.target.rstrip("/") + "/")]
+    deepest = max((len(mount.target) for mount in over), default=0)
+    return [mount for mount in over if len(mount.target) == deepest][-1]
 
 
 def below(target: str, found: list[Mounted]) -> Iterator[Mounted]:

@@ -51,12 +51,22 @@ ALL = tuple(
     ]
 )
 """By their numbers, 0 upwards: linux/capability.h."""
+_EVERY = "CAP_ALL"
 
 
 def edited(base: Sequence[str], add: Iterable[str], drop: Iterable[str]) -> tuple[str, ...]:
-    """`base` without `drop`, then with `add`, in the kernel's order. Raises InvalidArgument for an unknown name."""
-    left = set(base) - _expand(drop)
-    return tuple(sorted(left | _expand(add), key=ALL.index))
+    """`base` with and without those named, in the kernel's order. Raises InvalidArgument for an unknown name.
+
+    As in containerd and the CRI: `ALL` first, dropping before adding, so that single names make exceptions to it; then
+    single names, of which a dropped one is gone even if it was also added.
+    """
+    adds, drops = [_full(name) for name in add], [_full(name) for name in drop]
+    kept = set(ALL) if _EVERY in adds else set(base)
+    if _EVERY in drops:
+        kept = set()
+    kept |= {name for name in adds if name != _EVERY}
+    kept -= {name for name in drops if name != _EVERY}
+    return tuple(sorted(kept, key=ALL.index))
 
 
 def held(mask: int) -> tuple[str, ...]:
@@ -64,15 +74,18 @@ def held(mask: int) -> tuple[str, ...]:
     return tuple(name for bit, name in enumerate(ALL) if mask >> bit & 1)
 
 
-def _expand(names: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for name in names:
-        full = name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
-        found |= set(ALL) if full == "CAP_ALL" else {_known(full, name)}
-    return found
+def of_this_process() -> tuple[str, ...]:
+    """Those in this process's bounding set, the most that its containers can have. Empty where /proc is not."""
+    try:
+        with open("/proc/self/status") as status:
+            mask = next((line.split()[1] for line in status if line.startswith("CapBnd:")), "")
+    except OSError:
+        return ()
+    return held(int(mask, 16)) if mask else ()
 
 
-def _known(full: str, given: str) -> str:
-    if full not in ALL:
-        raise InvalidArgument(f"capability {given!r}: there is no such capability (see capabilities(7))")
+def _full(name: str) -> str:
+    full = name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
+    if full != _EVERY and full not in ALL:
+        raise InvalidArgument(f"capability {name!r}: there is no such capability (see capabilities(7))")
     return full

@@ -39,9 +39,9 @@ MASKED_PATHS = (
     "/proc/timer_list",
     "/proc/timer_stats",
     "/proc/sched_debug",
-    "/proc/scsi",
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
+    "/proc/scsi",
 )
 
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
@@ -69,24 +69,42 @@ _CHARACTER_DEVICES: Sequence[tuple[int, int | None]] = (
 )  # fmt: skip
 
 
+def document(namespace: str, id: str) -> dict[str, Any]:
+    """The whole spec, but for what only an image or a person can say: arguments, environment."""
+    return {
+        "ociVersion": OCI_VERSION,
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "cwd": "/",
+            "capabilities": {kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": NOFILE, "soft": NOFILE}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs"},
+        "mounts": mounts(),
+        "linux": {
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "cgroupsPath": f"/{namespace}/{id}",
+            "namespaces": [{"type": kind} for kind in NAMESPACES],
+            "maskedPaths": list(MASKED_PATHS),
+            "readonlyPaths": list(READONLY_PATHS),
+        },
+    }
+
+
 def mounts() -> list[dict[str, Any]]:
     """The pseudo file systems of a container."""
     return [{"destination": d, "type": t, "source": s, "options": o.split()} for d, t, s, o in _MOUNTS]
 
 
 def device_rules() -> list[dict[str, Any]]:
-    """Nothing is allowed but the harmless character devices."""
-    return [{"allow": False, "access": "rwm"}, *(_allow(*numbers) for numbers in _CHARACTER_DEVICES)]
+    """The harmless character devices are allowed."""
+    return [_allow(*numbers) for numbers in _CHARACTER_DEVICES]
 
 
 def all_devices() -> list[dict[str, Any]]:
     """Everything is allowed."""
     return [{"allow": True, "access": "rwm"}]
-
-
-def rlimits() -> list[dict[str, Any]]:
-    """The limits that every container gets."""
-    return [{"type": "RLIMIT_NOFILE", "hard": NOFILE, "soft": NOFILE}]
 
 
 def _allow(major: int, minor: int | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Paths resolve inside the root, whatever symbolic links lie there; only regular f
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from corten.errors import InvalidArgument, mapped
@@ -13,13 +14,20 @@ from corten.linux import syscalls as kernel
 from . import users
 from .options import User
 
-MAX_SIZE = 8 << 20
+MAX_SIZE = 10 << 20
 """Bytes of passwd or group that are read; a larger file is refused."""
 
 
 def resolve_user(root: Path, user: str) -> User:
     """`users.resolve` with the files below `root`. Raises its errors, and InvalidArgument for a hostile file."""
     return users.resolve(user, read(root, "etc/passwd"), read(root, "etc/group"))
+
+
+def resolve_process_user(
+    root: Path, user: str, supplemental: Sequence[int] = (), policy: users.GroupsPolicy = users.GroupsPolicy.MERGE
+) -> User:
+    """`users.resolve_process` with the files below `root`. Raises as `resolve_user`."""
+    return users.resolve_process(user, read(root, "etc/passwd"), read(root, "etc/group"), supplemental, policy)
 
 
 def read(root: Path, path: str) -> bytes:

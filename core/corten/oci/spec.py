@@ -1,14 +1,14 @@
 """`build` makes the OCI runtime spec of a Linux container; `process` that of a further process in it."""
 
-import posixpath
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from corten.errors import InvalidArgument
 
-from . import capabilities, defaults
+from . import confinement, defaults, devices, ids, mounts, resources
 from .image_defaults import ImageDefaults
-from .options import SpecMount, SpecOptions, User
+from .options import Hook, Namespaces, SpecOptions, User
 
 Spec = dict[str, Any]
 
@@ -16,27 +16,31 @@ SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 """Type URL under which containerd's clients keep a spec, as JSON, in an Any."""
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
-_HOST_FILES = ("/etc/hosts", "/etc/resolv.conf")
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+_NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "cgroup", "user", "time")
 
 
 def build(namespace: str, id: str, options: SpecOptions, image: ImageDefaults | None = None) -> Spec:
-    """A new document; the root is `rootfs` in the bundle.
+    """A new document that shares nothing with any other; without options it is containerd's default one.
 
-    Raises InvalidArgument if there is nothing to run, for a relative directory, a bad mount, limit or capability.
+    Looks at no file. Raises InvalidArgument if there is nothing to run, for a relative directory, a bad mount, limit,
+    id mapping, hook, namespace or capability.
     """
     image = image or ImageDefaults()
-    spec: Spec = {
-        "ociVersion": defaults.OCI_VERSION,
-        "process": _init(options, image),
-        "root": {"path": "rootfs", "readonly": True} if options.read_only else {"path": "rootfs"},
-        "mounts": _mounts(options),
-        "linux": _linux(namespace, id, options),
-    }
-    if options.hostname:
-        spec["hostname"] = options.hostname
+    document = defaults.document(namespace, id) if options.base is None else copy.deepcopy(dict(options.base))
+    document["process"] = _init(document.get("process") or {}, options, image)
+    document["root"] = _root(options)
+    linux = _linux(document.get("linux") or {}, options)
+    document["linux"] = linux
+    document["mounts"] = _mounts(document.get("mounts") or [], linux, options)
+    if options.base is not None or options.cgroups_path:
+        linux["cgroupsPath"] = options.cgroups_path or f"/{namespace}/{id}"
+    if options.hooks:
+        document["hooks"] = {**(document.get("hooks") or {}), **_hooks(options.hooks)}
     if options.annotations:
-        spec["annotations"] = dict(options.annotations)
-    return spec
+        document["annotations"] = {**(document.get("annotations") or {}), **options.annotations}
+    document |= {k: v for k, v in (("hostname", options.hostname), ("domainname", options.domainname)) if v}
+    return confinement.applied(document, options.security)
 
 
 def process(
@@ -53,7 +57,7 @@ def process(
     if not args:
         raise InvalidArgument("there is nothing to run: give a command")
     changed = {
-        **_copied(base),
+        **copy.deepcopy(dict(base)),
         "args": list(args),
         "env": merged_env(base.get("env") or (), (*_term(base.get("env") or (), terminal), *env)),
         "cwd": _directory(cwd or base.get("cwd") or "/"),
@@ -73,7 +77,8 @@ def command(options: SpecOptions, image: ImageDefaults) -> list[str]:
     if options.entrypoint is not None:
         args = [*options.entrypoint, *options.args]
     else:
-        args = [*image.entrypoint, *(options.args or image.cmd)]
+        first = () if image.entrypoint == ("",) else image.entrypoint
+        args = [*first, *(options.args or image.cmd)]
     if not args or not args[0]:
         raise InvalidArgument("there is nothing to run: the image names no command (give one after the image)")
     return args
@@ -93,18 +98,29 @@ def merged_env(base: Iterable[str], changes: Iterable[str]) -> list[str]:
     return list(merged.values())
 
 
-def _init(options: SpecOptions, image: ImageDefaults) -> dict[str, Any]:
-    base = image.env if any(entry.startswith("PATH=") for entry in image.env) else (defaults.PATH, *image.env)
-    return {
+def _init(base: Mapping[str, Any], options: SpecOptions, image: ImageDefaults) -> dict[str, Any]:
+    made = {
+        **base,
         "terminal": options.terminal,
         "user": _user(options.user),
         "args": command(options, image),
-        "env": merged_env(base, (*_term(base, options.terminal), *options.env)),
-        "cwd": _directory(options.cwd or image.working_dir or "/"),
-        "capabilities": _capabilities(options),
-        "rlimits": defaults.rlimits(),
-        "noNewPrivileges": not (options.new_privileges or options.privileged),
+        "env": _env(base, options, image),
+        "cwd": _directory(options.cwd or image.working_dir or base.get("cwd") or "/"),
     }
+    if options.rlimits is not None:
+        made["rlimits"] = [{"type": r.type, "soft": r.soft, "hard": r.hard} for r in options.rlimits]
+    if options.oom_score_adj is not None:
+        made["oomScoreAdj"] = options.oom_score_adj
+    return made
+
+
+def _env(base: Mapping[str, Any], options: SpecOptions, image: ImageDefaults) -> list[str]:
+    """What everybody has, then the image, then who asks: each may replace what those before it set."""
+    first = [*(base.get("env") or ()), *options.default_env]
+    below = merged_env(first, image.env)
+    if not any(entry.startswith("PATH=") for entry in below):
+        below.insert(0, defaults.PATH)
+    return merged_env(below, (*_term(below, options.terminal), *options.env))
 
 
 def _term(env: Iterable[str], terminal: bool) -> tuple[str, ...]:
@@ -113,7 +129,9 @@ def _term(env: Iterable[str], terminal: bool) -> tuple[str, ...]:
 
 def _user(user: User) -> dict[str, Any]:
     made: dict[str, Any] = {"uid": user.uid, "gid": user.gid}
-    return {**made, "additionalGids": list(user.additional_gids)} if user.additional_gids else made
+    if user.additional_gids:
+        made["additionalGids"] = list(user.additional_gids)
+    return made if user.umask is None else {**made, "umask": user.umask}
 
 
 def _directory(path: str) -> str:
@@ -122,77 +140,81 @@ def _directory(path: str) -> str:
     return path
 
 
-def _capabilities(options: SpecOptions) -> dict[str, list[str]]:
-    base = capabilities.ALL if options.privileged else defaults.CAPABILITIES
-    names = capabilities.edited(base, options.cap_add, options.cap_drop)
-    if options.available_capabilities:
-        names = tuple(name for name in names if name in options.available_capabilities)
-    return {kind: list(names) for kind in ("bounding", "effective", "permitted")}
+def _root(options: SpecOptions) -> dict[str, Any]:
+    if not options.root or "\0" in options.root:
+        raise InvalidArgument(f"root {options.root!r}: it must be a path")
+    return {"path": options.root, "readonly": True} if options.read_only else {"path": options.root}
 
 
-def _mounts(options: SpecOptions) -> list[dict[str, Any]]:
-    made = defaults.mounts()
-    if options.privileged:
-        for mount in made:
-            if mount["destination"] == "/sys":
-                mount["options"] = ["rw" if word == "ro" else word for word in mount["options"]]
-    if options.host_network:
-        made += [_mount(SpecMount(path, path, options=("rbind", "ro"))) for path in _HOST_FILES]
-    extra = [_mount(mount) for mount in options.mounts]
-    taken = {mount["destination"] for mount in extra}
-    return [mount for mount in made if mount["destination"] not in taken] + extra
+def _mounts(base: Sequence[dict[str, Any]], linux: Mapping[str, Any], options: SpecOptions) -> list[dict[str, Any]]:
+    own = {entry["type"] for entry in linux.get("namespaces") or ()}
+    pseudo = list(base)
+    if options.shm_size is not None:
+        pseudo = mounts.with_shm_size(pseudo, options.shm_size)
+    if options.cgroup_mount:
+        shared = () if "cgroup" in own else options.cgroup_mount_options
+        pseudo.append(mounts.cgroup(options.cgroup_mount, shared))
+    if "user" in own and "network" not in own:
+        pseudo = [mounts.host_sys() if mount.get("type") == "sysfs" else mount for mount in pseudo]
+    return mounts.overlaid(pseudo, options.mounts, options.without_mounts)
 
 
-def _mount(mount: SpecMount) -> dict[str, Any]:
-    if not mount.destination.startswith("/") or "\0" in mount.destination:
-        raise InvalidArgument(f"mount at {mount.destination!r}: the destination must be an absolute path")
-    if mount.type == "bind" and not mount.source.startswith("/"):
-        raise InvalidArgument(f"mount at {mount.destination}: the source {mount.source!r} must be an absolute path")
-    return {
-        "destination": posixpath.normpath(mount.destination),
-        "type": mount.type,
-        "source": mount.source,
-        "options": list(mount.options),
-    }
-
-
-def _linux(namespace: str, id: str, options: SpecOptions) -> dict[str, Any]:
-    left_out = {"network"} if options.host_network else set()
-    kinds = [kind for kind in defaults.NAMESPACES if kind not in left_out]
-    linux: dict[str, Any] = {
-        "resources": _resources(options),
-        "cgroupsPath": options.cgroups_path or f"/{namespace}/{id}",
-        "namespaces": [{"type": kind} for kind in (*kinds, *(("cgroup",) if options.cgroup_namespace else ()))],
-    }
-    if not options.privileged:
-        linux |= {"maskedPaths": list(defaults.MASKED_PATHS), "readonlyPaths": list(defaults.READONLY_PATHS)}
+def _linux(base: Mapping[str, Any], options: SpecOptions) -> dict[str, Any]:
+    linux = {**base, "resources": _resources(base.get("resources") or {}, options)}
+    if options.namespaces is not None:
+        linux |= _namespaces(options.namespaces)
+    if options.devices:
+        linux["devices"] = [*(base.get("devices") or ()), *devices.documents(options.devices)]
+    if options.sysctls:
+        linux["sysctl"] = {**(base.get("sysctl") or {}), **options.sysctls}
+    if options.resources.rdt is not None:
+        linux["intelRdt"] = resources.rdt(options.resources.rdt)
+    if propagation := options.rootfs_propagation or mounts.propagation(options.mounts):
+        linux["rootfsPropagation"] = propagation
     return linux
 
 
-def _resources(options: SpecOptions) -> dict[str, Any]:
-    if min(options.memory, options.cpu_shares, options.pids) < 0:
-        raise InvalidArgument("a limit is negative: memory, shares and pids are 0 (for none) or more")
-    cpu: dict[str, Any] = {"shares": options.cpu_shares or defaults.CPU_SHARES}
-    if options.cpus:
-        cpu |= {"quota": _quota(options.cpus), "period": defaults.CPU_PERIOD}
-    made: dict[str, Any] = {
-        "devices": defaults.all_devices() if options.privileged else defaults.device_rules(),
-        "cpu": cpu,
-    }
-    if options.memory:
-        made["memory"] = {"limit": options.memory}
-    if options.pids:
-        made["pids"] = {"limit": options.pids}
+def _resources(base: Mapping[str, Any], options: SpecOptions) -> dict[str, Any]:
+    made = resources.merged(base, resources.document(options.resources))
+    if options.all_devices:
+        made["devices"] = defaults.all_devices()
+        return made
+    default = defaults.device_rules() if options.default_devices else []
+    if rules := [*(made.get("devices") or ()), *default, *devices.rules(options.devices)]:
+        made["devices"] = rules
     return made
 
 
-def _quota(cpus: float) -> int:
-    if not 0.01 <= cpus <= 10_000_000:  # also refuses what is not a number
-        raise InvalidArgument(f"cpus {cpus}: the kernel takes no less than 0.01 of a processor")
-    return round(cpus * defaults.CPU_PERIOD)
+def _namespaces(wanted: Namespaces) -> dict[str, Any]:
+    found = []
+    for kind in _NAMESPACES:
+        path = getattr(wanted, kind)
+        if path is not None:
+            if path and not path.startswith("/"):
+                raise InvalidArgument(f"{kind} namespace {path!r}: give an absolute path, or nothing for a new one")
+            found.append({"type": kind, "path": path} if path else {"type": kind})
+    made: dict[str, Any] = {"namespaces": found}
+    if wanted.uid_mappings or wanted.gid_mappings:
+        if wanted.user is None:
+            raise InvalidArgument("id mappings without a user namespace: ask for one")
+        made |= {"uidMappings": ids.document(wanted.uid_mappings), "gidMappings": ids.document(wanted.gid_mappings)}
+    return made
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+def _hooks(wanted: Mapping[str, tuple[Hook, ...]]) -> dict[str, Any]:
+    for point, hooks in wanted.items():
+        if point not in HOOKS:
+            raise InvalidArgument(f"hook {point!r}: there is no such point (they are {', '.join(HOOKS)})")
+        for hook in hooks:
+            if not hook.path.startswith("/"):
+                raise InvalidArgument(f"hook {point}: the program {hook.path!r} must be an absolute path")
+    return {point: [_hook(hook) for hook in hooks] for point, hooks in wanted.items()}
+
+
+def _hook(hook: Hook) -> dict[str, Any]:
+    made: dict[str, Any] = {"path": hook.path}
+    if hook.args:
+        made["args"] = list(hook.args)
+    if hook.env:
+        made["env"] = list(hook.env)
+    return {**made, "timeout": hook.timeout} if hook.timeout else made

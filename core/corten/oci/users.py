@@ -1,6 +1,7 @@
 """Users of a container: names become numbers by the container's own passwd(5) and group(5), read as hostile bytes."""
 
-from collections.abc import Iterator
+import enum
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from corten.errors import InvalidArgument, NotFound
@@ -9,6 +10,15 @@ from .options import User
 
 MAX_ID = 2**31 - 1
 """The largest id accepted: above it a conversion to a signed number somewhere below could wrap, even to root."""
+
+
+class GroupsPolicy(enum.Enum):
+    """Which groups a process of the CRI joins beside its primary one."""
+
+    MERGE = "merge"
+    """Those asked for, and those that the image's /etc/group has its user in."""
+    STRICT = "strict"
+    """Only those asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,26 @@ def resolve(user: str, passwd: bytes = b"", group: bytes = b"") -> User:
         gid = _group(group_name, group)
         return User(uid, gid, (gid,))
     return User(uid, primary, (primary, *_memberships(account, group, primary)))
+
+
+def resolve_process(
+    user: str,
+    passwd: bytes = b"",
+    group: bytes = b"",
+    supplemental: Sequence[int] = (),
+    policy: GroupsPolicy = GroupsPolicy.MERGE,
+) -> User:
+    """As the CRI has it: `user` as in `resolve`, with the groups that `policy` says, the primary one always among them.
+
+    Unlike in `resolve`, a group in `user` does not keep the account out of its other ones. Raises as `resolve`, and
+    InvalidArgument for a supplemental group out of range.
+    """
+    found = resolve(user, passwd, group)
+    joined = {found.gid, *(_number(str(gid), "supplemental group") for gid in supplemental)}
+    if policy is GroupsPolicy.MERGE:
+        _, _, account = _user(user.partition(":")[0], passwd)
+        joined.update(_memberships(account, group, found.gid))
+    return User(found.uid, found.gid, tuple(sorted(joined)))
 
 
 def _user(name: str, passwd: bytes) -> tuple[int, int, str]:
@@ -58,7 +88,8 @@ def _group(name: str, group: bytes) -> int:
 def _memberships(account: str, group: bytes, primary: int) -> tuple[int, ...]:
     if not account:
         return ()
-    found = {_number(f[2], f"group {f[0]!r}") for f in _rows(group, 4) if account in f[3].split(",")}
+    rows = (f for f in _rows(group, 4) if account in f[3].split(",") and f[0] != account)
+    found = {_number(f[2], f"group {f[0]!r}") for f in rows}
     return tuple(sorted(found - {primary}))
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from corten.client.run import RunOptions
     from corten.contracts.objects import Container
 
+DEFAULT_SHARES = 1024
+
 
 @click.command(
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
@@ -153,33 +155,59 @@ def _options(given: dict[str, Any]) -> RunOptions:
 
 
 def _spec(given: dict[str, Any]) -> Any:
+    from corten.oci import devices
     from corten.oci.options import SpecOptions
 
     from .. import host, words
 
     entrypoint = given["entrypoint"]
+    privileged = given["privileged"]
     return SpecOptions(
         args=given["command"],
         entrypoint=None if entrypoint is None else tuple(filter(None, [entrypoint])),
         env=host.environment(given["env"], given["env_file"]),
         cwd=given["workdir"],
         terminal=given["tty"],
-        mounts=tuple(words.mount(text) for text in given["mount"]),
+        mounts=(*host.network_files(given["net_host"]), *(words.mount(text) for text in given["mount"])),
         read_only=given["read_only"],
-        memory=words.size(given["memory"]) if given["memory"] else 0,
-        cpus=given["cpus"],
-        cpu_shares=given["cpu_shares"],
-        pids=given["pids_limit"],
-        cap_add=given["cap_add"],
-        cap_drop=given["cap_drop"],
-        available_capabilities=host.capabilities(),
         hostname=given["hostname"],
-        privileged=given["privileged"],
-        new_privileges=given["allow_new_privs"],
-        host_network=given["net_host"],
-        cgroup_namespace=host.has_unified_cgroups(),
+        namespaces=host.namespaces(network=given["net_host"]),
+        resources=_resources(given),
+        security=_security(given),
+        devices=tuple(devices.of_host()) if privileged else (),
+        default_devices=True,
+        all_devices=privileged,
         cgroups_path=given["cgroup"],
         annotations=words.pairs(given["annotation"], "annotation"),
+    )
+
+
+def _resources(given: dict[str, Any]) -> Any:
+    from corten.oci import resources
+    from corten.oci.options import Resources
+
+    from .. import words
+
+    cpus = given["cpus"]
+    return Resources(
+        cpu_shares=given["cpu_shares"] or DEFAULT_SHARES,
+        cpu_quota=resources.quota(cpus) if cpus else None,
+        cpu_period=resources.PERIOD if cpus else None,
+        memory=words.size(given["memory"]) if given["memory"] else None,
+        pids=given["pids_limit"] or None,
+    )
+
+
+def _security(given: dict[str, Any]) -> Any:
+    from corten.oci import capabilities
+    from corten.oci.options import Security
+
+    return Security(
+        add=given["cap_add"],
+        drop=given["cap_drop"],
+        available=capabilities.of_this_process(),
+        privileged=given["privileged"],
+        no_new_privileges=not (given["allow_new_privs"] or given["privileged"]),
     )
 
 

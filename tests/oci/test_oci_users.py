@@ -7,6 +7,7 @@ import pytest
 from corten.errors import InvalidArgument, NotFound
 from corten.oci import rootfs, users
 from corten.oci.options import User
+from corten.oci.users import GroupsPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,29 @@ GROUP = b"root:x:0:\nweb:x:33:\nlogs:x:100:web,other\nmore:x:7:web\n"
 )
 def test_resolve(user: str, expected: User) -> None:
     assert users.resolve(user, PASSWD, GROUP) == expected
+
+
+@pytest.mark.parametrize(
+    ("user", "supplemental", "policy", "groups"),
+    [
+        ("web", (), GroupsPolicy.MERGE, (7, 33, 100)),
+        ("web", (5,), GroupsPolicy.STRICT, (5, 33)),
+        ("33:9", (5,), GroupsPolicy.MERGE, (5, 7, 9, 100)),
+        ("33:9", (5,), GroupsPolicy.STRICT, (5, 9)),
+        ("1234", (5,), GroupsPolicy.MERGE, (0, 5)),
+        ("", (), GroupsPolicy.MERGE, (0,)),
+    ],
+)
+def test_groups_of_a_process(
+    user: str, supplemental: tuple[int, ...], policy: GroupsPolicy, groups: tuple[int, ...]
+) -> None:
+    assert users.resolve_process(user, PASSWD, GROUP, supplemental, policy).additional_gids == groups
+
+
+@pytest.mark.parametrize("gid", [-1, 2**31, 2**32])
+def test_supplemental_groups_out_of_range(gid: int) -> None:
+    with pytest.raises(InvalidArgument):
+        users.resolve_process("", PASSWD, GROUP, (gid,))
 
 
 @pytest.mark.parametrize("user", ["nobody", "web:nogroup", "٣٣"])
