@@ -95,7 +95,7 @@ def _node(path: str, place: str, access: str) -> Device | None:
     kind = _TYPES.get(stat.S_IFMT(found.st_mode))
     if kind is None:
         return None
-    number = found.st_rdev
+    number: int = getattr(found, "st_rdev", 0)  # not there for type checkers on Windows
     # os.major and os.minor are not there for every type checker's platform; the layout is glibc's.
     major = (number >> 8 & 0xFFF) | (number >> 32 & ~0xFFF)
     minor = (number & 0xFF) | (number >> 12 & ~0xFF & 0xFFFFFFFF)
