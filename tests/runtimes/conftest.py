@@ -38,6 +38,17 @@ async def runtime(world: World) -> AsyncIterator[Any]:
     await runtime.close()
 
 
+@pytest.fixture(params=["own"])
+async def shims(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """A runtime for each kind of shim; a test may close it."""
+    runtime = await world.runtime()
+    yield runtime
+    await runtime.close()
+    runtime = await world.runtime()
+    await clear(runtime)
+    await runtime.close()
+
+
 async def clear(runtime: Any) -> None:
     """Kill and delete every task that a test left."""
     for task in [*await runtime.list(NAMESPACE), *await runtime.list(CONFORMANCE)]:

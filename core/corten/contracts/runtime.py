@@ -32,7 +32,7 @@ class Status(StrEnum):
 
 CRI_LOG = "cri"
 """Scheme of a `stdout` and `stderr` that go to a log file in the kubelet's format, written beside the daemon:
-`cri:///var/log/pods/…/0.log?max_line=16384` (the path percent-encoded; `max_line` in bytes, 0 for no bound). Both
+`cri:///var/log/pods/…/0.log?max_line=16384` (the path percent-encoded; `max_line` in bytes, 0: 16 MiB). Both
 streams may name one file. An empty path (`cri:`) keeps no log, but the process can be attached to."""
 CRI_STDIN = "cri:stdin"
 """A `stdin` that is a pipe held open for those who attach; `cri:stdin?once` is closed when the first of them ends."""
@@ -136,6 +136,8 @@ class Task(Protocol):
     async def checkpoint(self, path: str, options: AnyValue | None) -> None: ...
     async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
         """Join FIFOs to the streams of a process that has `CRI_LOG` output; returns once they are joined.
+
+        Whoever reads has opened the other ends of `stdout` and `stderr` before; that of `stdin` may be opened later.
 
         What is written after that goes to log and FIFOs alike; a reader that leaves, or is too slow for a second, is
         let go without harm to the process. The FIFOs are closed when the process ends. FailedPrecondition if the

@@ -7,10 +7,19 @@ from typing import TypeVar
 
 from corten import identifiers
 from corten.api.runtime.task.v2 import shim_pb2 as pb
+from corten.api.shim.v1 import streams_pb2
 from corten.api.types.task import task_pb2
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, ShimProvider, Status, Stdio
-from corten.errors import CortenError, FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown
+from corten.errors import (
+    CortenError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+)
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -22,6 +31,7 @@ M = TypeVar("M", bound=Message)
 SHORT = 10.0
 """Seconds for calls that ask a shim for what it knows."""
 SIGNALS = range(65)
+STREAMS = "corten.shim.v1.Streams"
 _WRONG_STATE = re.compile(r"cannot \w+ (task in|an?) (created|running|stopped|deleted|paused)")
 _STATUS = {
     task_pb2.CREATED: Status.CREATED,
@@ -183,10 +193,15 @@ class ShimTask:
         await self._call("Checkpoint", request, Empty)
 
     async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
-        raise FailedPrecondition(f"task {self._id!r}: its streams cannot be attached to: it keeps no log")
+        request = streams_pb2.AttachRequest(
+            namespace=self._namespace, id=self._id, exec_id=exec_id, stdin=stdio.stdin, stdout=stdio.stdout,
+            stderr=stdio.stderr,
+        )  # fmt: skip
+        await self._call("Attach", request, Empty, timeout=SHORT, service=STREAMS)
 
     async def reopen_log(self) -> None:
-        raise FailedPrecondition(f"task {self._id!r}: it keeps no log")
+        request = streams_pb2.ReopenLogRequest(namespace=self._namespace, id=self._id)
+        await self._call("ReopenLog", request, Empty, timeout=SHORT, service=STREAMS)
 
     def over(self, ended: Exit) -> None:
         """The task is no more: whoever waits learns how it ended."""
@@ -232,15 +247,21 @@ class ShimTask:
             return await asyncio.shield(self.gone)
         return Exit(self.pid_ if not exec_id else 0, answer.exit_status, _nanoseconds(answer.exited_at))
 
-    async def _call(self, method: str, request: Message, answer: type[M], *, timeout: float | None = None) -> M:
+    async def _call(
+        self, method: str, request: Message, answer: type[M], *, timeout: float | None = None, service: str = ""
+    ) -> M:
         if self.gone.done():
             raise NotFound(f"task {self._id!r}: does not exist")
         if self._link is None:
             raise Unavailable(f"task {self._id!r}: its shim is not connected")
         try:
-            return await self._link.client.call(self._service, method, request, answer, timeout=timeout)
+            return await self._link.client.call(service or self._service, method, request, answer, timeout=timeout)
         except Unknown as error:
             raise clarified(error) from None
+        except Unimplemented as error:
+            if not service:
+                raise
+            raise FailedPrecondition(f"task {self._id!r}: its shim has no log and cannot be attached to") from error
 
 
 def clarified(error: Unknown) -> CortenError:

@@ -8,6 +8,7 @@ the same messages) over ttrpc on a unix socket, drives runc by posix_spawn, and 
     reaper    exit statuses, also of processes not yet known
     spawn     a command, and runc with its errors
     streams   stdio: FIFOs, pipes, terminals
+    logged    stdio that goes to a log and to those who attach;  lines, logfile, attached  its parts
     process   one process and its states
     container init and execs of one container, and what may be done to them
     service   the RPCs;  server  the socket;  publisher  events to the daemon

@@ -22,6 +22,7 @@ from .publisher import Publisher
 from .reaper import Reaper
 from .server import Server, listen
 from .service import SERVICES, TaskService
+from .streams_service import STREAMS, stream_methods
 
 TITLE = "containerd-shim-corten"
 """What `ps` shows, with flags as containerd's shims have them."""
@@ -67,7 +68,8 @@ class Shim:
         self.publisher = Publisher(self.loop)
         self._announcer = Announcer("", self.publisher.publish)
         self.service = TaskService(self.loop, self.reaper, self._announcer, {}, self.shutdown)
-        self._server = Server(self.loop, SERVICES, self.service.methods)
+        services = dict.fromkeys(SERVICES, self.service.methods)
+        self._server = Server(self.loop, {**services, STREAMS: stream_methods(self.service.process)})
 
     def open(self, told: Mapping[str, str]) -> None:
         """Take up what the daemon told, and listen."""

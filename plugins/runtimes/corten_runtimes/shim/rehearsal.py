@@ -66,14 +66,15 @@ class Rehearsal:
         self._call("Start", pb.StartRequest(id=id))
         self._call("State", pb.StateRequest(id=id))
         self._call("Connect", pb.ConnectRequest(id=id))
-        self._process(f"{bundle}/e.process.json.pid")
-        spec = pb.ExecProcessRequest(id=id, exec_id="e", stdout=self._fifo(f"{bundle}/exec"))
-        spec.spec.value = b'{"args":["true"]}'
-        self._call("Exec", spec)
-        self._call("Start", pb.StartRequest(id=id, exec_id="e"))
+        for exec_id, out in (("e", self._fifo(f"{bundle}/exec")), ("l", f"cri://{bundle}/log?max_line=16384")):
+            self._process(f"{bundle}/{exec_id}.process.json.pid")
+            spec = pb.ExecProcessRequest(id=id, exec_id=exec_id, stdout=out)
+            spec.spec.value = b'{"args":["true"]}'
+            self._call("Exec", spec)
+            self._call("Start", pb.StartRequest(id=id, exec_id=exec_id))
         self._call("Stats", pb.StatsRequest(id=id))
         self._call("Pids", pb.PidsRequest(id=id))
-        for exec_id in ("e", ""):
+        for exec_id in ("e", "l", ""):
             self._call("Kill", pb.KillRequest(id=id, exec_id=exec_id, signal=9))
             self._call("Wait", pb.WaitRequest(id=id, exec_id=exec_id))
             self._call("State", pb.StateRequest(id=id, exec_id=exec_id))

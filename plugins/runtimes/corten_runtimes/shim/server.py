@@ -4,7 +4,7 @@
 import _socket
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from corten.api.ttrpc import request_pb2
@@ -33,12 +33,12 @@ def listen(path: str) -> _socket.socket:
 
 
 class Server:
-    """Serves a table of methods to whoever connects."""
+    """Serves tables of methods, by the names of their services, to whoever connects."""
 
-    def __init__(self, loop: Loop, services: Collection[str], methods: Mapping[str, Any]) -> None:
+    def __init__(self, loop: Loop, services: Mapping[str, Mapping[str, Any]]) -> None:
         self._loop = loop
         self._listener: _socket.socket | None = None
-        self.services, self.methods = services, methods
+        self.services = services
         self._connections: set[_Connection] = set()
 
     def serve(self, listener: _socket.socket) -> None:
@@ -101,9 +101,10 @@ class _Connection:
         stream = frame.stream
         try:
             request = request_pb2.Request.FromString(frame.data)
-            if request.service not in self._server.services or request.method not in self._server.methods:
+            found = self._server.services.get(request.service, {}).get(request.method)
+            if found is None:
                 raise Unimplemented(f"{request.service}/{request.method}: no such method in this shim")
-            kind, handler = self._server.methods[request.method]
+            kind, handler = found
             steps = handler(kind.FromString(request.payload))
         except Exception as error:
             self._answer(stream, None, error)

@@ -204,6 +204,10 @@ class TaskService:
         return Empty()
         yield
 
+    def process(self, id: str, exec_id: str) -> Process:
+        """A process, for services beside this one. Raises NotFound."""
+        return self._container(id).process(exec_id)
+
     def _container(self, id: str) -> Container:
         if id not in self._containers:
             raise NotFound(f"task {id!r}: does not exist")

@@ -1,21 +1,24 @@
 """The stdio of one process, from before runc starts it until nobody can write any more.
 
-Three ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
+Four ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
 it has ended nobody is left who holds it. *Piped*: pipes and a copy, for execs and shared pid namespaces, where a
 background child may hold the streams: they are closed `HELD_MAX` seconds after the exit at the latest. *Terminal*: a
-pty, copied both ways.
+pty, copied both ways. *Logged*: piped, or from a terminal, to a log and those who attach (see `logged`).
 """
 
 import os
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from corten.errors import FailedPrecondition, InvalidArgument
+
 from . import fifo
 from .console import ConsoleSocket, resize
 from .fifo import Ends
+from .logged import SCHEME, Logged, Tap
 from .loop import Later, Loop
 from .pump import Pump
 from .spawn import NULL
@@ -33,6 +36,15 @@ class Stdio(NamedTuple):
     terminal: bool
 
 
+class _Planned(NamedTuple):
+    """A copy that begins with the process: to `sink`, or with a tag to log and readers."""
+
+    source: int
+    sink: int
+    tag: str = ""
+    output: bool = True
+
+
 class Streams:
     """`child` is what runc gets; `started` or `close` follows; `ended` at the exit, `closed` when all is copied."""
 
@@ -41,10 +53,11 @@ class Streams:
         self._direct = direct and not stdio.terminal
         self._ends: list[Ends] = []
         self._input: Ends | None = None
-        self._outputs: list[Pump] = []
+        self._logged: Logged | None = None
+        self._outputs: list[Pump | Tap] = []
         self._inputs: list[Pump] = []
         self._children: list[int] = []
-        self._planned: list[tuple[int, int, bool]] = []
+        self._planned: list[_Planned] = []
         self._master = -1
         self._exited = False
         self._console: ConsoleSocket | None = None
@@ -67,8 +80,8 @@ class Streams:
         if self._console is not None:
             self._attach(self._console.master())
             self._console.close()
-        for source, sink, output in self._planned:
-            self._pump(source, sink, output)
+        for planned in self._planned:
+            self._begin(planned)
         self._planned.clear()
 
     def ended(self) -> None:
@@ -81,8 +94,18 @@ class Streams:
 
     def close_stdin(self) -> None:
         """Let stdin end when the client closes its side."""
+        if self._logged is not None and self._logged.input is not None:
+            self._logged.input.end()
         if self._input is not None:
             self._input.release()
+
+    def attach(self, stdin: str, stdout: str, stderr: str) -> None:
+        """Join FIFOs (paths, empty for none) to a process that is logged. Raises FailedPrecondition."""
+        self._log().attach(stdin, stdout, stderr)
+
+    def reopen_log(self) -> None:
+        """Open its log anew under its path. Raises FailedPrecondition."""
+        self._log().reopen()
 
     def resize(self, width: int, height: int) -> None:
         """Set the terminal's size; nothing happens without one."""
@@ -93,9 +116,12 @@ class Streams:
         """Let go of everything at once."""
         for pump in [*self._outputs, *self._inputs]:
             pump.close()
-        for source, sink, _ in self._planned:
-            os.close(source)
-            os.close(sink)
+        if self._logged is not None:
+            self._logged.close()
+        for planned in self._planned:
+            os.close(planned.source)
+            if planned.sink >= 0:
+                os.close(planned.sink)
         self._planned.clear()
         self._close_children()
         for ends in self._ends:
@@ -108,14 +134,25 @@ class Streams:
         self.closed.set(None)
 
     def _open(self, console: str) -> tuple[int, int, int]:
-        if self._stdio.terminal:
+        stdio = self._stdio
+        if stdio.stdout.startswith(SCHEME) or stdio.stderr.startswith(SCHEME):
+            self._logged = Logged(self._loop, stdio.stdin, stdio.stdout, "" if stdio.terminal else stdio.stderr)
+        elif stdio.stdin.startswith(SCHEME):
+            raise InvalidArgument(f"stdio {stdio.stdin!r}: only with an output of the scheme {SCHEME}")
+        if stdio.terminal:
             self._console = ConsoleSocket(console)
             return (NULL, NULL, NULL)
-        return (self._open_stdin(), self._open_output(self._stdio.stdout), self._open_output(self._stdio.stderr))
+        outputs = (self._open_output("stdout", stdio.stdout), self._open_output("stderr", stdio.stderr))
+        return (self._open_stdin(), *outputs)
 
     def _open_stdin(self) -> int:
         if not self._stdio.stdin:
             return NULL
+        if self._logged is not None and self._stdio.stdin.startswith(SCHEME):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            self._children.append(read)
+            self._logged.feed(write)
+            return self._chown(read)
         ends = self._own(fifo.open_input(self._stdio.stdin, blocking=self._direct))
         self._input = ends
         if self._direct or not ends.fifo:
@@ -123,22 +160,31 @@ class Streams:
         read, write = os.pipe2(os.O_CLOEXEC)
         self._children.append(self._chown(read))
         os.set_blocking(write, False)
-        self._planned.append((ends.fd, write, False))
+        self._planned.append(_Planned(ends.fd, write, output=False))
         ends.fd = -1
         return read
 
-    def _open_output(self, uri: str) -> int:
+    def _open_output(self, tag: str, uri: str) -> int:
         if not uri:
             return NULL
+        if uri.startswith(SCHEME):
+            read, write = self._pipe()
+            self._planned.append(_Planned(read, -1, tag))
+            return write
         ends = self._own(fifo.open_output(uri, blocking=self._direct))
         if self._direct or not ends.fifo:
             return self._for_child(ends)
+        read, write = self._pipe()
+        self._planned.append(_Planned(read, ends.fd))
+        ends.fd = -1
+        return write
+
+    def _pipe(self) -> tuple[int, int]:
+        """A pipe for an output: our end, and that of the process."""
         read, write = fifo.pipe_pair()
         self._children.append(self._chown(write))
         os.set_blocking(read, False)
-        self._planned.append((read, ends.fd, True))
-        ends.fd = -1
-        return write
+        return read, write
 
     def _for_child(self, ends: Ends) -> int:
         """Hand the client's own descriptor to the child; only the holder stays with the shim."""
@@ -148,19 +194,42 @@ class Streams:
 
     def _attach(self, master: int) -> None:
         self._master = master
-        if self._stdio.stdout:
-            ends = self._own(fifo.open_output(self._stdio.stdout, blocking=False))
+        stdio = self._stdio
+        if self._logged is not None:
+            self._planned.append(_Planned(os.dup(master), -1, "stdout"))
+        elif stdio.stdout:
+            ends = self._own(fifo.open_output(stdio.stdout, blocking=False))
             sink, ends.fd = ends.fd, -1
-            self._planned.append((os.dup(master), sink, True))
+            self._planned.append(_Planned(os.dup(master), sink))
         else:
-            self._planned.append((os.dup(master), os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC), True))
-        if self._stdio.stdin:
-            ends = self._input = self._own(fifo.open_input(self._stdio.stdin, blocking=False))
+            self._planned.append(_Planned(os.dup(master), os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)))
+        if self._logged is not None and stdio.stdin.startswith(SCHEME):
+            self._logged.feed(os.dup(master))
+        elif stdio.stdin:
+            ends = self._input = self._own(fifo.open_input(stdio.stdin, blocking=False))
             source, ends.fd = ends.fd, -1
-            self._planned.append((source, os.dup(master), False))
+            self._planned.append(_Planned(source, os.dup(master), output=False))
+
+    def _begin(self, planned: _Planned) -> None:
+        if planned.tag and self._logged is not None:
+            self._outputs.append(self._logged.output(planned.tag, planned.source, self._tapped))
+        else:
+            self._pump(planned.source, planned.sink, planned.output)
+
+    def _tapped(self, tap: Tap) -> None:
+        """All of a logged output has arrived."""
+        if tap in self._outputs:
+            self._outputs.remove(tap)
+        if not self._outputs:
+            self._outputs_ended()
+
+    def _log(self) -> Logged:
+        if self._logged is None:
+            raise FailedPrecondition("the process has no streams that are logged (they are not of the scheme cri:)")
+        return self._logged
 
     def _pump(self, source: int, sink: int, output: bool) -> None:
-        pumps = self._outputs if output else self._inputs
+        pumps: list[Any] = self._outputs if output else self._inputs
 
         def ended() -> None:
             if pump in pumps:
