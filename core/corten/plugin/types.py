@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from corten.contracts.metadata import Metadata
     from corten.contracts.nri import Nri
     from corten.contracts.runtime import Runtime, ShimProvider
-    from corten.contracts.sandboxes import SandboxStore
+    from corten.contracts.sandboxes import SandboxController, SandboxStore
     from corten.contracts.snapshots import Snapshotter
     from corten.contracts.streaming import StreamManager
     from corten.contracts.transfer import Transferer
@@ -57,8 +57,8 @@ TRANSFER: PluginType[Transferer] = PluginType("io.containerd.transfer.v1")
 STREAMING: PluginType[StreamManager] = PluginType("io.containerd.streaming.v1")
 CRI: PluginType[object] = PluginType("io.containerd.cri.v1")
 NRI: PluginType[Nri] = PluginType("io.containerd.nri.v1")
-SANDBOX_CONTROLLER: PluginType[object] = PluginType("io.containerd.sandbox.controller.v1")
-POD_SANDBOX_CONTROLLER: PluginType[object] = PluginType("io.containerd.podsandbox.controller.v1")
+SANDBOX_CONTROLLER: PluginType[SandboxController] = PluginType("io.containerd.sandbox.controller.v1")
+POD_SANDBOX_CONTROLLER: PluginType[SandboxController] = PluginType("io.containerd.podsandbox.controller.v1")
 IMAGE_VERIFIER: PluginType[object] = PluginType("io.containerd.image-verifier.v1")
 MOUNT_MANAGER: PluginType[object] = PluginType("io.containerd.mount-manager.v1")
 MOUNT_HANDLER: PluginType[object] = PluginType("io.containerd.mount-handler.v1")
