@@ -21,7 +21,7 @@ def memory_backed() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def workers() -> Iterator[Zygote]:
-    zygote = Zygote.launch(["corten_differs.unpack", "corten_differs.pack"])
+    zygote = Zygote.launch(["corten_differs.unpack", "corten_differs.settling", "corten_differs.pack"])
     yield zygote
     zygote.close()
 

@@ -10,9 +10,9 @@ from corten.testing.context import FakeContext
 from corten.testing.memory_content import MemoryContent
 from corten.testing.trees import layer, stored
 from corten.zygote.client import Zygote
+from corten_differs.entering import Destination, destination
 from corten_differs.pack import guide
 from corten_differs.registration import WalkingConfig, walking
-from corten_differs.unpack import Destination, destination
 
 OVERLAY = Mount("overlay", "overlay", options=("index=off", "workdir=/w", "upperdir=/u", "lowerdir=/a:/b"))
 

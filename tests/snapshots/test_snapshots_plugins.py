@@ -6,14 +6,23 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import cast
 
 import pytest
 from corten.contracts.mounts import Mount
-from corten.errors import FailedPrecondition, ResourceExhausted, Unavailable, Unimplemented
+from corten.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
 from corten.linux.mount import mount_all, temporary_mount, unmount_all
 from corten.plugin.model import Registration, SkipPlugin
 from corten.testing.context import FakeContext
 from corten.testing.snapshot_trees import layer
+from corten_snapshotters.native import NativeSnapshotter
 from corten_snapshotters.overlayfs import OverlayfsSnapshotter, overlay_mounts, unsupported
 from corten_snapshotters.registration import NativeConfig, OverlayfsConfig, native, overlayfs
 from counts import count
@@ -95,10 +104,41 @@ def test_mapped_ids_are_refused(label: str, memory_backed: Path) -> None:
     snapshotter = OverlayfsSnapshotter(memory_backed)
     with pytest.raises(Unimplemented, match=label):
         snapshotter.prepare("key", labels={label: "0:1000:1"})
-    snapshotter.prepare("key")
-    with pytest.raises(Unimplemented, match="rebase"):
-        snapshotter.commit("name", "key", parent="other")
     snapshotter.close()
+
+
+def test_a_parent_at_commit_is_for_overlays(memory_backed: Path) -> None:
+    copies = NativeSnapshotter(memory_backed / "native")
+    for name in ("base", "other"):
+        copies.prepare(f"{name}-key")
+        copies.commit(name, f"{name}-key")
+    copies.prepare("key")
+    with pytest.raises(Unimplemented, match="rebase"):
+        copies.commit("name", "key", parent="base")
+    copies.close()
+    made = context(memory_backed, overlayfs())
+    overlays = cast("OverlayfsSnapshotter", overlayfs().init(made))
+    assert made.capabilities == ["rebase"]
+    for name in ("base", "other"):
+        layer(overlays, name, "", lambda tree, name=name: (tree / name).touch())
+    (mount,) = overlays.prepare("key")
+    (Path(mount.source) / "own").touch()
+    with pytest.raises(NotFound):
+        overlays.commit("name", "key", parent="none")
+    with pytest.raises(FailedPrecondition):
+        overlays.commit("name", "key", parent="key")
+    overlays.sync(["key"])
+    overlays.commit("name", "key", parent="base")
+    assert overlays.stat("name").parent == "base"
+    with pytest.raises(FailedPrecondition, match="built on it"):
+        overlays.remove("base")
+    with temporary_mount(overlays.view("view", "name")) as tree:
+        assert sorted(os.listdir(tree)) == ["base", "own"]
+    overlays.prepare("on-base", "base")
+    with pytest.raises(InvalidArgument, match="another parent"):
+        overlays.commit("wrong", "on-base", parent="other")
+    overlays.commit("right", "on-base", parent="base")
+    overlays.close()
 
 
 def test_what_a_crash_left_is_reconciled(memory_backed: Path) -> None:

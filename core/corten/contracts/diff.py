@@ -2,11 +2,16 @@
 
 Several differs may be there; they are asked in order, and one that does not know a media type or the mounts raises
 Unimplemented, so that the next is asked. All methods block; the kernel calls them in the pool `diff`.
+
+Mounts that are one overlay with an `upperdir` and no `lowerdir` mean: the layer is for an overlay whose lower layers
+are not there yet. Marks of removal become overlayfs's own, and what is written depends on nothing below.
+
 `corten.testing.diff` is the conformance suite.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from .content import ContentStore
 from .descriptor import Descriptor
@@ -54,5 +59,64 @@ class Differ(Protocol):
         The same trees give the same bytes. An empty media type means the OCI gzip layer; an empty ref is made up.
         `source_date_epoch`, in seconds, caps the times of entries. The blob gets `labels` and the label
         `containerd.io/uncompressed` with its diff id. Raises Unimplemented for a media type it does not write.
+        """
+        ...
+
+
+@runtime_checkable
+class Arriving(Protocol):
+    """A layer on its way into the content store, readable as far as it has come."""
+
+    def follow(self) -> tuple[int, int]:
+        """Two descriptors that the caller closes: the file that grows, and a pipe that says so.
+
+        The pipe is readable when the file has grown. It carries `ALL_THERE` once the last byte is in the file, and ends
+        without it if the rest is not coming. Whoever writes the blob checks its digest: until that is done, what was
+        unpacked is not to be trusted. Raises FailedPrecondition if the bytes cannot be followed.
+        """
+        ...
+
+
+ALL_THERE = b"E"
+"""The last word of `Arriving`'s pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """Media type, digest and size of the uncompressed tar, and what the differ assumed of the layers below.
+
+    `assumed` is the differ's own language, for its `settle`; empty: nothing was.
+    """
+
+    layer: Descriptor
+    assumed: bytes = b""
+
+
+@runtime_checkable
+class StreamDiffer(Protocol):
+    """What a differ has in addition if it unpacks a layer while that arrives, and before those below are there."""
+
+    def unpack(
+        self,
+        layer: Descriptor,
+        mounts: Sequence[Mount],
+        source: Arriving | ContentStore,
+        *,
+        payloads: Mapping[str, bytes] | None = None,
+        progress: Progress | None = None,
+    ) -> Unpacked:
+        """As `Differ.apply`, from a blob in the store or one on its way there.
+
+        Raises what `apply` raises, Unavailable when the rest of the blob is not coming, and FailedPrecondition for a
+        layer that cannot be unpacked without those below (a hard link to a file of theirs, say).
+        """
+        ...
+
+    def settle(self, stack: Sequence[tuple[Sequence[Mount], bytes]]) -> None:
+        """Put right what was assumed, once all layers are there.
+
+        `stack` has the mounts and `Unpacked.assumed` of layers that lie on each other, lowest first; the mounts of the
+        first say what lies below it. Raises FailedPrecondition if an assumption was wrong beyond repair, so that the
+        layers above the first must be unpacked anew, each on its parent.
         """
         ...

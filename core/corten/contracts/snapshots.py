@@ -78,8 +78,10 @@ class Snapshotter(Protocol):
     def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None, parent: str = "") -> None:
         """Turn the active snapshot `key` into the committed `name`; `key` is gone then.
 
-        The tree is on disk when this returns. `parent` is for snapshotters with the capability `rebase` only.
-        Raises AlreadyExists for the name, FailedPrecondition for a view or a committed key.
+        The tree is on disk when this returns. A snapshotter with the capability `rebase` takes a `parent` for a key
+        that was prepared without one; others raise Unimplemented for it.
+        Raises AlreadyExists for the name, FailedPrecondition for a view or a committed key, InvalidArgument for a
+        parent that is not the one of the key.
         """
         ...
 
@@ -100,4 +102,16 @@ class Cleaner(Protocol):
 
     def cleanup(self) -> None:
         """Delete what removed snapshots left on disk; safe at any time, and after a crash."""
+        ...
+
+
+@runtime_checkable
+class Syncer(Protocol):
+    """What a snapshotter has in addition if it can write many trees to disk at once."""
+
+    def sync(self, keys: Sequence[str]) -> None:
+        """Write the trees of these active snapshots to disk, so that their commits need not do it one by one.
+
+        Nothing may be written to them any more. Raises NotFound, ResourceExhausted, Unknown for write errors.
+        """
         ...

@@ -17,7 +17,8 @@ from corten.linux import syscalls
 assert sys.platform != "win32"
 
 from . import tar_header as tar
-from .directories import MAX_PATH, Directories, Directory, is_whiteout
+from .directories import MAX_PATH, Directories, Directory
+from .lower import is_whiteout
 from .tar_header import Entry
 from .tar_stream import TarStream
 from .whiteouts import Whiteouts
@@ -185,7 +186,7 @@ class Extraction:
         try:
             os.stat(base, dir_fd=source.fd, follow_symlinks=False)
         except FileNotFoundError:
-            if lower is None or not lower.copy_file(source.path, base, source):
+            if lower is None or not lower.copy_file(source.path, base, source.fd):
                 raise InvalidArgument(f"the target {shown(source.join(base))} of a hard link is missing") from None
         if lower is not None and is_whiteout(source.fd, base):
             raise InvalidArgument(f"the target {shown(source.join(base))} of a hard link was removed")

@@ -19,8 +19,8 @@ assert sys.platform != "win32"
 
 from . import tar_header as tar
 from .changes import Change, Trees, Walk
+from .entering import private_mounts
 from .tar_writer import END, Member, header, padding
-from .unpack import private_mounts
 from .xattrs import read_xattrs
 
 READ = 1 << 20

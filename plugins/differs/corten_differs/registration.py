@@ -28,7 +28,7 @@ def walking() -> Registration:
         id="walking",
         init=_init,
         config=WalkingConfig,
-        preload=("corten_differs.unpack", "corten_differs.pack"),
+        preload=("corten_differs.unpack", "corten_differs.settling", "corten_differs.pack"),
         summary="Unpacks and makes tar layers (plain, gzip, zstd) in worker processes",
     )
 

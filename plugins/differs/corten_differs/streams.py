@@ -12,7 +12,8 @@ from typing import IO, cast
 
 import zstandard
 from corten import digests
-from corten.errors import CortenError, InvalidArgument, ResourceExhausted
+from corten.contracts.diff import ALL_THERE
+from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unavailable
 from isal import igzip_lib
 
 from .exchange import Limits
@@ -21,9 +22,9 @@ from .media_types import detected
 assert sys.platform != "win32"
 
 READ = 256 << 10
-CHUNK = 1 << 20
-"""Bytes of a piece of the uncompressed stream."""
-AHEAD = 6
+CHUNK = 256 << 10
+"""Bytes of a piece of the uncompressed stream: what is decompressed, hashed and written next is still in the cache."""
+AHEAD = 16
 """Pieces that may wait for the caller."""
 SMALL_READ = 32 << 10
 """Bytes read at once from a gzip of many members, whose rest is copied at the end of each."""
@@ -33,19 +34,23 @@ _Damaged = cast("type[Exception]", igzip_lib.error)
 
 
 class Source:
-    """The compressed bytes of a descriptor, counted and hashed as they are read."""
+    """The compressed bytes of a descriptor, counted and hashed as they are read.
 
-    def __init__(self, fd: int, algorithm: str) -> None:
+    `more` is the pipe of a file that still grows (`corten.contracts.diff.Arriving`). No algorithm: nothing is hashed.
+    """
+
+    def __init__(self, fd: int, more: int = -1, algorithm: str = "") -> None:
         self._fd = fd
-        self._hash = digests.hasher(algorithm)
+        self._more = more
+        self._hash = digests.hasher(algorithm) if algorithm else None
         self._algorithm = algorithm
         self._start = b""
         self.count = 0
 
     def start(self) -> bytes:
         """The first bytes, which `read` gives again."""
-        if not self._start:
-            self._start = self._read(16)
+        while len(self._start) < 16 and (data := self._read(16 - len(self._start))):
+            self._start += data
         return self._start
 
     def read(self, size: int = READ) -> bytes:
@@ -56,8 +61,8 @@ class Source:
         return self._read(size)
 
     def digest(self) -> str:
-        """Of all bytes read so far."""
-        return f"{self._algorithm}:{self._hash.hexdigest()}"
+        """Of all bytes read so far; empty if they are not hashed."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}" if self._hash is not None else ""
 
     def drain(self) -> None:
         """Read to the end."""
@@ -66,9 +71,20 @@ class Source:
 
     def _read(self, size: int) -> bytes:
         data = os.read(self._fd, size)
-        self._hash.update(data)
+        while not data and self._more >= 0:
+            self._wait()
+            data = os.read(self._fd, size)
+        if self._hash is not None:
+            self._hash.update(data)
         self.count += len(data)
         return data
+
+    def _wait(self) -> None:
+        words = os.read(self._more, 4096)
+        if not words:
+            raise Unavailable("the rest of the blob is not coming")
+        if words.endswith(ALL_THERE):
+            self._more = -1
 
 
 def decompressed(source: Source) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from corten.contracts.content import ContentInfo, ContentReader, ContentStore, ContentWriter
 from corten.contracts.descriptor import Descriptor
-from corten.contracts.diff import Progress
+from corten.contracts.diff import Arriving, Progress, Unpacked
 from corten.contracts.mounts import Mount
 from corten.contracts.workers import Worker, Workers
 from corten.errors import AlreadyExists, CortenError, Unimplemented, mapped
@@ -53,19 +53,24 @@ class WalkingDiffer:
         sync_fs: bool = False,
         progress: Progress | None = None,
     ) -> Descriptor:
-        media_types.compression(layer.media_type)
-        request = {
-            "mounts": [asdict(mount) for mount in mounts],
-            "target": str(self._target),
-            "digest": layer.digest,
-            "size": layer.size,
-            "sync": sync_fs,
-            "limits": asdict(self._limits),
-            "absolute_names": self._absolute_names,
-        }
-        with content.reader(layer.digest) as blob, _named(f"apply layer {layer.digest}"):
-            answer = self._unpack(request, blob, progress)
-        return Descriptor(media_types.OCI_TAR, answer["digest"], answer["size"])
+        return self._unpacked(layer, mounts, content, progress, sync_fs).layer
+
+    def unpack(
+        self,
+        layer: Descriptor,
+        mounts: Sequence[Mount],
+        source: Arriving | ContentStore,
+        *,
+        payloads: Mapping[str, bytes] | None = None,
+        progress: Progress | None = None,
+    ) -> Unpacked:
+        return self._unpacked(layer, mounts, source, progress, False)
+
+    def settle(self, stack: Sequence[tuple[Sequence[Mount], bytes]]) -> None:
+        layers = [([asdict(mount) for mount in mounts], assumed.decode()) for mounts, assumed in stack]
+        request = {"stack": layers, "target": str(self._target)}
+        with _named("settle an image's layers on each other"):
+            _result(self._workers.start("corten_differs.settling:settle", json.dumps(request).encode()))
 
     def compare(
         self,
@@ -97,25 +102,58 @@ class WalkingDiffer:
                     _abort(content, made_up)
                 raise
 
-    def _unpack(self, request: Mapping[str, Any], blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
-        payload = json.dumps(request).encode()
+    def _unpacked(
+        self,
+        layer: Descriptor,
+        mounts: Sequence[Mount],
+        source: Arriving | ContentStore,
+        progress: Progress | None,
+        sync: bool,
+    ) -> Unpacked:
+        media_types.compression(layer.media_type)
+        request = {
+            "mounts": [asdict(mount) for mount in mounts],
+            "target": str(self._target),
+            "digest": layer.digest,
+            "size": layer.size,
+            "sync": sync,
+            "limits": asdict(self._limits),
+            "absolute_names": self._absolute_names,
+            "arriving": isinstance(source, Arriving),
+            "progress": progress is not None,
+        }
+        with _named(f"apply layer {layer.digest}"):
+            if isinstance(source, Arriving):
+                answer = self._unpack(request, source.follow(), progress)
+            else:
+                with source.reader(layer.digest) as blob:
+                    answer = self._unpack_stored(request, blob, progress)
+        whole = Descriptor(media_types.OCI_TAR, answer["digest"], answer["size"])
+        return Unpacked(whole, answer["assumed"].encode())
+
+    def _unpack_stored(self, request: dict[str, Any], blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
         fd = blob.fileno()
         if fd < 0:
-            return self._unpack_pumped(payload, blob, progress)
+            return self._unpack_pumped(request, blob, progress)
         # Another descriptor of the same open file would share its offset, so the blob is opened anew.
-        own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if progress is None:
-                return _answer(self._workers.start("corten_differs.unpack:apply", payload, [own]))
-            return self._unpack_reported(payload, own, progress)
-        finally:
-            os.close(own)
+        return self._unpack(request, [os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)], progress)
 
-    def _unpack_reported(self, payload: bytes, own: int, progress: Progress) -> dict[str, Any]:
+    def _unpack(self, request: Mapping[str, Any], fds: Sequence[int], progress: Progress | None) -> dict[str, Any]:
+        """Closes `fds`."""
+        try:
+            payload = json.dumps(request).encode()
+            if progress is None:
+                return _answer(self._workers.start("corten_differs.unpack:apply", payload, fds))
+            return self._unpack_reported(payload, fds, progress)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _unpack_reported(self, payload: bytes, fds: Sequence[int], progress: Progress) -> dict[str, Any]:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             try:
-                worker = self._workers.start("corten_differs.unpack:apply", payload, [own, writing])
+                worker = self._workers.start("corten_differs.unpack:apply", payload, [*fds, writing])
             finally:
                 os.close(writing)
             with _killed_on_error(worker):
@@ -125,7 +163,8 @@ class WalkingDiffer:
         finally:
             os.close(reading)
 
-    def _unpack_pumped(self, payload: bytes, blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
+    def _unpack_pumped(self, request: dict[str, Any], blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
+        payload = json.dumps({**request, "progress": False}).encode()
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             try:
@@ -199,9 +238,13 @@ def _pump(blob: ContentReader, writing: int, progress: Progress | None) -> None:
 
 
 def _answer(worker: Worker) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(_result(worker))
+    return answer
+
+
+def _result(worker: Worker) -> bytes:
     with _killed_on_error(worker):
-        answer: dict[str, Any] = json.loads(worker.result())
-        return answer
+        return worker.result()
 
 
 class _killed_on_error:  # noqa: N801  reads as the statement it is

@@ -14,7 +14,8 @@ from typing import Protocol
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from .directories import Directories, Directory, Lower, is_whiteout
+from .directories import Directories, Directory
+from .lower import Below, is_whiteout
 
 
 class Whiteouts(Protocol):
@@ -123,10 +124,14 @@ class Converting:
     A whiteout over nothing would be listed by the kernel as a name that cannot be opened, so none is made there.
     """
 
-    def __init__(self, directories: Directories, lower: Lower) -> None:
+    def __init__(self, directories: Directories, lower: Below) -> None:
         self._directories = directories
         self._lower = lower
         self._made: dict[bytes, list[bytes]] = {}
+
+    def marks(self) -> list[bytes]:
+        """The paths of the whiteouts that were made, once the layer is at its end."""
+        return [path + b"/" + name if path else name for path, names in self._made.items() for name in names]
 
     def created(self, directory: Directory, name: bytes) -> None: ...
 
@@ -138,7 +143,7 @@ class Converting:
             os.close(fd)
 
     def remove(self, directory: Directory, name: bytes) -> None:
-        if self._lower.stat(directory.path, name) is None:
+        if not self._lower.removable(directory.path, name):
             return
         try:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory.fd)
@@ -159,9 +164,10 @@ class Converting:
 
     def finish(self) -> None:
         """Take away the whiteouts in directories that became opaque after they were made."""
-        for path, names in self._made.items():
+        for path, names in list(self._made.items()):
             if not self._lower.is_hidden(path):
                 continue
+            del self._made[path]
             directory = self._directories.opened(path)
             try:
                 for name in names:

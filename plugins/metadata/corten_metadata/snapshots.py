@@ -19,7 +19,7 @@ from corten import labels as label_rules
 from corten.api.events.snapshot_pb2 import SnapshotCommit, SnapshotPrepare, SnapshotRemove
 from corten.contracts.mounts import Mount
 from corten.contracts.scope import Scope
-from corten.contracts.snapshots import SnapshotInfo, Snapshotter, Usage
+from corten.contracts.snapshots import SnapshotInfo, Snapshotter, Syncer, Usage
 from corten.errors import AlreadyExists, FailedPrecondition, NotFound
 
 from . import resources, rows, schema
@@ -86,6 +86,11 @@ class NamespacedSnapshotter:
             self._commit(name, key, label_rules.kept(labels or {}), parent)
         event = SnapshotCommit(key=key, name=name, snapshotter=self._name)
         self._common.publish(self._scope.namespace, "/snapshot/commit", event)
+
+    def sync(self, keys: Sequence[str]) -> None:
+        """Of `Syncer`; where the backend is none, each commit writes its tree to disk."""
+        if isinstance(self._backend, Syncer):
+            self._backend.sync([self._record(key).backend_key for key in keys])
 
     def remove(self, key: str) -> None:
         with self._common.holds.alone(self._lock(key)):

@@ -1,11 +1,12 @@
 """Several differs as one: asked in the configured order until one knows the media type."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from corten.contracts.content import ContentStore
 from corten.contracts.descriptor import Descriptor
-from corten.contracts.diff import Differ, Progress
+from corten.contracts.diff import Arriving, Differ, Progress, StreamDiffer, Unpacked
 from corten.contracts.mounts import Mount
 from corten.errors import FailedPrecondition, Unimplemented
 
@@ -36,8 +37,37 @@ class OrderedDiffer:
         sync = sync_fs or self._sync_fs
         return self._ask(
             f"unpack layer {layer.digest} of type {layer.media_type!r}",
-            lambda differ: differ.apply(layer, mounts, content, payloads=payloads, sync_fs=sync, progress=progress),
+            lambda _, differ: differ.apply(layer, mounts, content, payloads=payloads, sync_fs=sync, progress=progress),
         )
+
+    def unpack(
+        self,
+        layer: Descriptor,
+        mounts: Sequence[Mount],
+        source: Arriving | ContentStore,
+        *,
+        payloads: Mapping[str, bytes] | None = None,
+        progress: Progress | None = None,
+    ) -> Unpacked:
+        """What is assumed is put down with the id of the differ that assumed it."""
+
+        def question(id: str, differ: Differ) -> Unpacked:
+            unpacked = _streams(differ).unpack(layer, mounts, source, payloads=payloads, progress=progress)
+            return replace(unpacked, assumed=f"{id}\n".encode() + unpacked.assumed)
+
+        return self._ask(f"unpack layer {layer.digest} of type {layer.media_type!r} while it arrives", question)
+
+    def settle(self, stack: Sequence[tuple[Sequence[Mount], bytes]]) -> None:
+        assumed = [assumed.partition(b"\n") for _, assumed in stack]
+        ids = {id.decode() for id, _, text in assumed if text}
+        if len(ids) > 1:
+            raise FailedPrecondition(
+                f"layers that {' and '.join(sorted(ids))} unpacked cannot be settled on each other"
+            )
+        for id in ids:
+            _streams(self._differs[id]).settle(
+                [(mounts, text) for (mounts, _), (_, _, text) in zip(stack, assumed, strict=True)]
+            )
 
     def compare(
         self,
@@ -52,7 +82,7 @@ class OrderedDiffer:
     ) -> Descriptor:
         return self._ask(
             f"write a layer of type {media_type!r}",
-            lambda differ: differ.compare(
+            lambda _, differ: differ.compare(
                 lower,
                 upper,
                 content,
@@ -63,15 +93,21 @@ class OrderedDiffer:
             ),
         )
 
-    def _ask(self, what: str, question: Callable[[Differ], T]) -> T:
+    def _ask(self, what: str, question: Callable[[str, Differ], T]) -> T:
         refusals = []
         for id, differ in self._differs.items():
             try:
-                return question(differ)
+                return question(id, differ)
             except Unimplemented as error:
                 refusals.append(f"{id}: {error.message}")
         reasons = [*refusals, *(f"{id} is not there: {reason}" for id, reason in self._missing.items())]
         raise Unimplemented(f"cannot {what}: no differ does it ({'; '.join(reasons)})")
+
+
+def _streams(differ: Differ) -> StreamDiffer:
+    if not isinstance(differ, StreamDiffer):
+        raise Unimplemented("it unpacks whole layers on their parents only")
+    return differ
 
 
 def ordered(

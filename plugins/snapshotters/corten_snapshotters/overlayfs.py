@@ -38,6 +38,8 @@ class OverlayfsSnapshotter(DirectorySnapshotter):
     ) -> None:
         self._options = (*mount_options, *kernel_options(mount_options))
         self._upperdir_label = upperdir_label
+        # A whiteout or an opaque directory that is made by hand needs rights that a user namespace has not.
+        self.rebases = "userxattr" not in self._options
         super().__init__("overlayfs", root, sync_remove=sync_remove)
 
     def _make(self, made: Path, kind: Kind, parent: int | None) -> None:

@@ -7,7 +7,7 @@
       parent   INTEGER  id of a committed snapshot, or null
       created, updated  nanoseconds since the epoch
       labels   TEXT     JSON object
-      size, inodes      usage, once committed
+      size, inodes      usage, once committed; size is -1 until somebody asks
 
 SQLite with a write-ahead log and synchronous=FULL: a transaction that returned survives a power cut. One connection is
 shared under a lock, since a call takes microseconds. Not LMDB: its keys end at 511 bytes while names may have 32 KiB,
@@ -138,24 +138,39 @@ class Records:
             info = SnapshotInfo(key, kind, parent, now, now, dict(labels))
             return Record(cursor.lastrowid or 0, info, Usage(), (above.id, *above.parents) if above else ())
 
-    def commit(self, name: str, key: str, usage: Usage, labels: Mapping[str, str]) -> None:
-        """Turn the active `key` into the committed `name`, with these labels instead of those of `key`."""
+    def commit(self, name: str, key: str, labels: Mapping[str, str], parent: str = "") -> None:
+        """Turn the active `key` into the committed `name`, with these labels instead of those of `key`.
+
+        One without a parent gets `parent`. Its usage is not known yet.
+        """
         with self.writing():
-            record = self.committable(name, key)
+            record = self.committable(name, key, parent)
+            above = self.committed(parent).id if parent else None
             now = time.time_ns()
             self._db.execute(
-                "UPDATE snapshots SET name=?, kind=?, created=?, updated=?, labels=?, size=?, inodes=? WHERE id=?",
-                (name, Kind.COMMITTED.value, now, now, _dump(labels), usage.size, usage.inodes, record.id),
+                "UPDATE snapshots SET name=?, kind=?, created=?, updated=?, labels=?, size=-1,"
+                " parent=coalesce(parent, ?) WHERE id=?",
+                (name, Kind.COMMITTED.value, now, now, _dump(labels), above, record.id),
             )
 
-    def committable(self, name: str, key: str) -> Record:
-        """The active `key` that may become `name`. Raises AlreadyExists, NotFound, FailedPrecondition."""
+    def measured(self, id: int, usage: Usage) -> None:
+        """Note the usage of a committed snapshot."""
+        with self.writing():
+            self._db.execute("UPDATE snapshots SET size=?, inodes=? WHERE id=?", (usage.size, usage.inodes, id))
+
+    def committable(self, name: str, key: str, parent: str = "") -> Record:
+        """The active `key` that may become `name` on `parent`.
+
+        Raises AlreadyExists, NotFound, FailedPrecondition, InvalidArgument if the key has another parent.
+        """
         record = self.get(key)
         if record.info.kind is not Kind.ACTIVE:
             raise FailedPrecondition(
                 f"{self.title(key)} is {_WORDS[record.info.kind]}: only an active one is committed"
             )
         self.ensure_free(name)
+        if parent and record.info.parent not in ("", parent):
+            raise InvalidArgument(f"{self.title(key)} cannot be committed on {parent!r}: it lies on another parent")
         return record
 
     def committed(self, parent: str) -> Record:

@@ -62,12 +62,15 @@ def _overlayfs(context: PluginContext) -> Snapshotter:
         if reason := unsupported(root):
             raise SkipPlugin(f"{reason}; use the snapshotter native, or another root_path")
         context.export("root", str(root))
-        return OverlayfsSnapshotter(
+        snapshotter = OverlayfsSnapshotter(
             root,
             mount_options=config.mount_options,
             upperdir_label=config.upperdir_label,
             sync_remove=config.sync_remove,
         )
+        if snapshotter.rebases:
+            context.capability("rebase")
+        return snapshotter
     raise SkipPlugin("overlay mounts exist on Linux only")
 
 

@@ -32,11 +32,16 @@ ID_MAPPING_LABELS = ("containerd.io/snapshot/uidmapping", "containerd.io/snapsho
 class DirectorySnapshotter(ABC):
     """Contract `Snapshotter` and `Cleaner` over a directory per snapshot."""
 
+    rebases = False
+    """Whether a snapshot may get its parent when it is committed."""
+
     def __init__(self, name: str, root: Path, *, sync_remove: bool = False) -> None:
         self._name = name
         self._sync_remove = sync_remove
         self._trees = Trees(root)
         self._records = Records(root / "metadata.db", name)
+        self._synced: set[int] = set()
+        """Ids of active snapshots whose trees are on disk already."""
         self._reconcile()
 
     def __repr__(self) -> str:
@@ -69,13 +74,20 @@ class DirectorySnapshotter(ABC):
             return self._shown(self._records.relabel(info.name, labels))
 
     def usage(self, key: str) -> Usage:
+        """Of a committed snapshot measured when first asked for: its tree does not change any more."""
         record = self._records.get(key)
-        return measure(self._trees.fs(record.id)) if record.info.kind is Kind.ACTIVE else record.usage
+        if record.info.kind is Kind.VIEW or (record.info.kind is Kind.COMMITTED and record.usage.size >= 0):
+            return record.usage
+        usage = measure(self._trees.fs(record.id))
+        if record.info.kind is Kind.COMMITTED:
+            self._records.measured(record.id, usage)
+        return usage
 
     def mounts(self, key: str) -> list[Mount]:
         record = self._records.get(key)
         if record.info.kind is Kind.COMMITTED:
             raise FailedPrecondition(f"{self._records.title(key)} is committed: view it or prepare a snapshot on it")
+        self._synced.discard(record.id)
         return self._mounts(record)
 
     def prepare(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:
@@ -86,13 +98,19 @@ class DirectorySnapshotter(ABC):
 
     def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None, parent: str = "") -> None:
         checked = _checked(labels or {}, self._records.title(name))
-        record = self._records.committable(name, key)
-        if parent and parent != record.info.parent:
+        record = self._records.committable(name, key, parent)
+        if parent and parent != record.info.parent and not self.rebases:
             title = self._records.title(key)
             raise Unimplemented(f"{title} cannot be committed on {parent!r}: {self._name} has no capability rebase")
-        tree = self._trees.fs(record.id)
-        flush(tree)
-        self._records.commit(name, key, measure(tree), checked)
+        if record.id not in self._synced:
+            flush(self._trees.fs(record.id))
+        self._records.commit(name, key, checked, parent)
+        self._synced.discard(record.id)
+
+    def sync(self, keys: Sequence[str]) -> None:
+        ids = [self._records.get(key).id for key in keys]
+        flush(self._trees.root)
+        self._synced.update(ids)
 
     def remove(self, key: str) -> None:
         try:
