@@ -119,8 +119,8 @@ def test_a_parent_at_commit_is_for_overlays(memory_backed: Path) -> None:
     made = context(memory_backed, overlayfs())
     overlays = cast("OverlayfsSnapshotter", overlayfs().init(made))
     assert made.capabilities == ["rebase"]
-    for name in ("base", "other"):
-        layer(overlays, name, "", lambda tree, name=name: (tree / name).touch())
+    layer(overlays, "base", "", lambda tree: (tree / "base").touch())
+    layer(overlays, "other", "", lambda tree: (tree / "other").touch())
     (mount,) = overlays.prepare("key")
     (Path(mount.source) / "own").touch()
     with pytest.raises(NotFound):
