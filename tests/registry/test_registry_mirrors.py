@@ -238,5 +238,5 @@ async def test_helper_programs(helper: Path, tmp_path: Path) -> None:
 
 
 async def test_a_login_that_is_wrong(secured: tuple[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(Unauthenticated, match="wants a login"):
+    with pytest.raises(Unauthenticated, match="refuses the login"):
         await pulled(f"{secured[0]}/lib/five:v1", tmp_path, credentials=lambda _: Credentials("ann", "wrong"))

@@ -1,6 +1,7 @@
 """Import and export over streams: read by skopeo, byte for byte the same twice, refused when wrong."""
 
 import asyncio
+import gzip
 import hashlib
 import io
 import json
@@ -41,11 +42,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "five.tar"
 
 
-async def taken_in(client: Client, data: bytes, store: ImageStore) -> None:
+async def taken_in(client: Client, data: bytes, store: ImageStore, *, force_compress: bool = False) -> None:
     async with client.transfers.opened("import") as stream:
         sending = asyncio.create_task(send_file(stream, io.BytesIO(data)))
         try:
-            await client.transfers.run(ImageImportStream(stream=stream.id), store)
+            await client.transfers.run(ImageImportStream(stream=stream.id, force_compress=force_compress), store)
         finally:
             sending.cancel()
             await asyncio.wait([sending])
@@ -118,6 +119,36 @@ async def test_what_was_exported_goes_in_again_under_its_own_name(daemon: Daemon
         assert "manifest.json" not in tar.getnames()
 
 
+async def test_the_index_of_an_archive_is_an_image_too_that_the_others_go_with(daemon: Daemon, archive: Path) -> None:
+    """As containerd 2.x stores it: `--index-name`."""
+    async with Client(daemon.address, "index") as client:
+        store = ImageStore(name="x.example/all:1", extra_references=named("r.example/five").extra_references)
+        await taken_in(client, archive.read_bytes(), store)
+        whole, one = await client.images.get("x.example/all:1"), await client.images.get("r.example/five:latest")
+        assert json.loads(await client.content.read_all(whole.target.digest, 1 << 20))["manifests"][0]["digest"] == (
+            one.target.digest
+        )
+        assert one.labels["containerd.io/gc.bref.image"] == "x.example/all:1"
+        await client.images.delete("x.example/all:1", sync=True)
+        assert await client.images.list() == []
+        assert [info.digest async for info in client.content.walk()] == []
+
+
+async def test_layers_of_a_docker_archive_are_compressed_if_asked(
+    daemon: Daemon, archive: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "docker.tar"
+    argv = ["skopeo", "copy", "-q", f"oci-archive:{archive}", f"docker-archive:{target}:r.example/docker:v1"]
+    await asyncio.to_thread(subprocess.run, argv, check=True)
+    async with Client(daemon.address, "compress") as client:
+        await taken_in(client, target.read_bytes(), named("any", allow_overwrite=True), force_compress=True)
+        found = await resolve(client, await client.images.get("r.example/docker:v1"))
+        for layer, diff_id in zip(found.manifest.layers, found.config.diff_ids, strict=True):
+            assert layer.media_type == "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            plain = gzip.decompress(await client.content.read_all(layer.digest, 1 << 24))
+            assert f"sha256:{hashlib.sha256(plain).hexdigest()}" == diff_id
+
+
 async def test_docker_archives(daemon: Daemon, archive: Path, tmp_path: Path) -> None:
     target = tmp_path / "docker.tar"
     argv = ["skopeo", "copy", "-q", f"oci-archive:{archive}", f"docker-archive:{target}:r.example/docker:v1"]
@@ -148,11 +179,11 @@ async def test_what_does_not_go_out(daemon: Daemon, archive: Path) -> None:
     async with Client(daemon.address, "missing") as client:
         with pytest.raises(NotFound):
             await given_out(client, ImageStore(name="none"))
-        await taken_in(client, archive.read_bytes(), ImageStore(name="x.example/a:1"))
-        image = await resolve(client, await client.images.get("x.example/a:1"))
+        await taken_in(client, archive.read_bytes(), named("x.example/a"))
+        image = await resolve(client, await client.images.get("x.example/a:latest"))
         await client.content.delete(image.manifest.layers[0].digest)
         with pytest.raises(NotFound, match="is not in the content store"):
-            await given_out(client, ImageStore(name="x.example/a:1"))
+            await given_out(client, ImageStore(name="x.example/a:latest"))
 
 
 async def test_a_client_that_goes_in_the_middle_leaves_nothing(daemon: Daemon, archive: Path) -> None:

@@ -73,9 +73,12 @@ async def test_pulled_and_pushed_elsewhere_with_a_login(daemon: Daemon, locked: 
 
 async def test_wrong_or_no_login(daemon: Daemon, locked: str) -> None:
     async with Client(daemon.address, "wrong") as client:
-        for lookup in (lambda _: Credentials("ann", "no"), lambda _: None):
+        for lookup, says in (
+            (lambda _: Credentials("ann", "no"), "refuses the login"),
+            (lambda _: None, "wants a login"),
+        ):
             async with client.transfers.credentials(lookup) as stream:
-                with pytest.raises(Unauthenticated, match="wants a login"):
+                with pytest.raises(Unauthenticated, match=says):
                     await client.transfers.run(registry(f"{locked}/private:v1", stream), ImageStore(name="n"))
         with pytest.raises(NotFound):
             await client.transfers.run(ImageStore(name="none"), registry(f"{locked}/x:v1", ""))

@@ -32,6 +32,10 @@ class Stream(Protocol):
         """End it, once everything that was sent is on its way; harmless if it has ended."""
         ...
 
+    async def finished(self) -> None:
+        """After `close`: wait until all that was sent has left for the client, or the client is gone."""
+        ...
+
 
 class StreamManager(Protocol):
     """The streams that are open (`io.containerd.streaming.v1.manager`)."""

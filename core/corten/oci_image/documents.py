@@ -103,10 +103,10 @@ def as_document(value: Descriptor, platform: Platform | None = None) -> dict[str
 def platform_document(platform: Platform) -> dict[str, str]:
     """A platform as a JSON object."""
     fields = {
-        "os": platform.os,
         "architecture": platform.architecture,
-        "variant": platform.variant,
+        "os": platform.os,
         "os.version": platform.os_version,
+        "variant": platform.variant,
     }
     return {key: value for key, value in fields.items() if value}
 

@@ -35,14 +35,19 @@ _ERRORS: Mapping[int, tuple[type[CortenError], str]] = {
 }
 
 
+def authority(url: URL) -> str:
+    """Host, and port if it is not the usual one: as people name registries."""
+    return f"{url.host}:{url.port}" if url.port and not url.is_default_port() else str(url.host)
+
+
 def redirected(url: URL, response: aiohttp.ClientResponse) -> URL:
     try:
         target = url.join(URL(response.headers.get("Location", ""), encoded=True))
     except ValueError as error:
-        raise InvalidArgument(f"registry {url.host}: it redirects to a malformed address") from error
+        raise InvalidArgument(f"registry {authority(url)}: it redirects to a malformed address") from error
     if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
         raise PermissionDenied(
-            f"registry {url.host}: it redirects from https to {target.scheme}, which is not followed"
+            f"registry {authority(url)}: it redirects from https to {target.scheme}, which is not followed"
         )
     return target
 
@@ -68,7 +73,7 @@ def skipped(response: aiohttp.ClientResponse, offset: int) -> int:
         return offset
     given = response.headers.get("Content-Range", "")
     if not given.startswith(f"bytes {offset}-"):
-        raise DataLoss(f"registry {response.url.host}: asked for bytes from {offset}, it sends {given[:100]!r}")
+        raise DataLoss(f"registry {authority(response.url)}: asked for bytes from {offset}, it sends {given[:100]!r}")
     return 0
 
 
@@ -141,11 +146,13 @@ def retry_after(response: aiohttp.ClientResponse) -> float:
 
 async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
     cls, text = _ERRORS.get(response.status, (Unknown, f"it answers with status {response.status}"))
+    if response.status == 401 and "Authorization" in response.request_info.headers:
+        text = "it refuses the login (check user and password, or the image's name)"
     if response.status >= 500:
         cls = Unavailable
     said = await _said(response)
     response.release()
-    return cls(f"{what}: registry {response.url.host}: {text}{f' ({said})' if said else ''}")
+    return cls(f"{what}: registry {authority(response.url)}: {text}{f' ({said})' if said else ''}")
 
 
 async def _said(response: aiohttp.ClientResponse) -> str:

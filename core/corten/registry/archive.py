@@ -12,13 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from corten import digests
-from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
 from corten.oci_image import documents
 from corten.oci_image.model import ImportedImage
 
 from . import docker_archive, oci_layout
-from .contents import Contents, Stored, clean
+from .contents import Contents, Stored, TakenIn, clean
 from .progress import Progress, Show, State, ignore
 from .sink import BlobSink, BlobWriter, Run
 from .tarstream import Member, Readable, TarStream
@@ -44,15 +43,20 @@ async def import_archive(
     raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
 
 
-async def targets_of_archive(
-    file: Readable, sink: BlobSink, *, progress: Show = ignore, run: Run = asyncio.to_thread
-) -> list[Descriptor]:
-    """As `import_archive`, for whoever names the images himself: targets with the annotations that name them."""
+async def taken_in(
+    file: Readable,
+    sink: BlobSink,
+    *,
+    progress: Show = ignore,
+    run: Run = asyncio.to_thread,
+    compress: docker_archive.Compress | None = None,
+) -> TakenIn:
+    """As `import_archive`, for whoever names the images himself; `compress` is for the layers of docker archives."""
     contents = await _store_all(file, sink, progress, run)
     if "index.json" in contents.documents:
-        return await oci_layout.targets(contents, sink)
+        return await oci_layout.taken_in(contents, sink)
     if "manifest.json" in contents.documents:
-        return await docker_archive.targets(contents, sink)
+        return await docker_archive.taken_in(contents, sink, compress)
     raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
 
 

@@ -1,7 +1,7 @@
 """What an archive of images was found to have."""
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from corten.contracts.descriptor import Descriptor
@@ -41,6 +41,14 @@ class Contents:
                 break
             wanted = self.links[wanted]
         raise InvalidArgument(f"archive: it names {name[:300]!r}, but has no such member")
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What came of an archive: the images, named by their annotations, and the index of all, which is in the sink."""
+
+    index: Descriptor
+    targets: Sequence[Descriptor]
 
 
 def clean(name: str) -> str:

@@ -1,21 +1,25 @@
 """The images of what `docker save` wrote, once its members are in the sink: a manifest is made for each."""
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from corten import digests, references
 from corten.contracts.descriptor import Descriptor
-from corten.errors import AlreadyExists, InvalidArgument
-from corten.oci_image import documents, gc_labels, media_types
+from corten.errors import InvalidArgument
+from corten.oci_image import documents, media_types
 from corten.oci_image.model import ImportedImage
-from corten.oci_image.oci_names import IMAGE_NAME
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
+from corten.platforms import Platform
 
-from .contents import Contents
-from .sink import BlobSink, write_whole
+from .contents import Contents, TakenIn
+from .sink import BlobSink, store_document
 from .tarstream import compression
 
 MAX_IMAGES = 1024
+Compress = Callable[[Descriptor], Awaitable[Descriptor]]
+"""Has a layer compressed in the store, if it is not yet, and returns its descriptor."""
 _LAYERS = {
     "": media_types.DOCKER_LAYER,
     "gzip": media_types.DOCKER_LAYER_GZIP,
@@ -27,7 +31,7 @@ async def images(contents: Contents, sink: BlobSink, name: str) -> list[Imported
     """One for each tag; an image without tags gets `name`."""
     found = []
     for entry in _entries(contents.documents["manifest.json"]):
-        target = await _store_manifest(entry, contents, sink)
+        target = (await _store_manifest(entry, contents, sink, None)).target
         names = _texts(entry, "RepoTags") or ([name] if name else [])
         if not names:
             raise InvalidArgument("archive: an image in it has no name (give one with --name)")
@@ -35,14 +39,29 @@ async def images(contents: Contents, sink: BlobSink, name: str) -> list[Imported
     return found
 
 
-async def targets(contents: Contents, sink: BlobSink) -> list[Descriptor]:
-    """One for each tag, which is in its annotations, and one for each image without tags."""
-    found = []
+async def taken_in(contents: Contents, sink: BlobSink, compress: Compress | None) -> TakenIn:
+    """One image for each tag, and one for each that has no tags, with an index of all."""
+    found, entries = list[Descriptor](), list[dict[str, Any]]()
     for entry in _entries(contents.documents["manifest.json"]):
-        target = await _store_manifest(entry, contents, sink)
-        tags = _texts(entry, "RepoTags")
-        found += [replace(target, annotations={IMAGE_NAME: references.normalised(tag)}) for tag in tags] or [target]
-    return found
+        made = await _store_manifest(entry, contents, sink, compress)
+        tags = [references.parse(tag) for tag in _texts(entry, "RepoTags")]
+        named = [replace(made.target, annotations={IMAGE_NAME: str(tag), REF_NAME: tag.object}) for tag in tags]
+        found += named or [made.target]
+        entries += [documents.as_document(target, made.platform) for target in named or [made.target]]
+    data = _dump({"schemaVersion": 2, "manifests": entries})
+    index = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
+    await store_document(sink, index, data, found)
+    return TakenIn(index, found)
+
+
+class _Made(NamedTuple):
+    target: Descriptor
+    platform: Platform
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    """In the order of the specification's fields, as containerd writes it: the same archive, the same digest."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _entries(data: bytes) -> list[dict[str, Any]]:
@@ -57,27 +76,27 @@ def _entries(data: bytes) -> list[dict[str, Any]]:
     return entries
 
 
-async def _store_manifest(entry: dict[str, Any], contents: Contents, sink: BlobSink) -> Descriptor:
-    config, layers = await _parts(entry, contents, sink)
+async def _store_manifest(
+    entry: dict[str, Any], contents: Contents, sink: BlobSink, compress: Compress | None
+) -> _Made:
+    config, layers, platform = await _parts(entry, contents, sink)
+    if compress:
+        layers = [await compress(layer) for layer in layers]
     document = {
         "schemaVersion": 2,
         "mediaType": media_types.DOCKER_MANIFEST,
         "config": documents.as_document(config),
         "layers": [documents.as_document(layer) for layer in layers],
     }
-    data = documents.dump(document)
+    data = _dump(document)
     target = Descriptor(media_types.DOCKER_MANIFEST, digests.of(data), len(data))
-    labels = gc_labels.of_children([config, *layers])
-    try:
-        async with await sink.writer(f"import-{target.digest}", target.size, target.digest) as writer:
-            await write_whole(writer, data)
-            await writer.commit(target.size, target.digest, labels)
-    except AlreadyExists:
-        await sink.label(target.digest, labels)
-    return target
+    await store_document(sink, target, data, [config, *layers])
+    return _Made(target, platform)
 
 
-async def _parts(entry: dict[str, Any], contents: Contents, sink: BlobSink) -> tuple[Descriptor, list[Descriptor]]:
+async def _parts(
+    entry: dict[str, Any], contents: Contents, sink: BlobSink
+) -> tuple[Descriptor, list[Descriptor], Platform]:
     if not isinstance(entry.get("Config"), str):
         raise InvalidArgument("manifest.json of the archive: an image has no config")
     config = contents.blob(entry["Config"])
@@ -87,7 +106,7 @@ async def _parts(entry: dict[str, Any], contents: Contents, sink: BlobSink) -> t
     if layers_here != wanted:
         raise InvalidArgument(f"archive: image {config.digest} has {layers_here} layers, but {wanted} diff ids")
     layers = [blob.descriptor(_LAYERS[compression(blob.head)]) for blob in stored]
-    return config.descriptor(media_types.DOCKER_CONFIG), layers
+    return config.descriptor(media_types.DOCKER_CONFIG), layers, parsed.platform
 
 
 def _texts(entry: dict[str, Any], key: str) -> list[str]:

@@ -1,40 +1,47 @@
 """The images of an OCI image layout, once its blobs are in the sink."""
 
-from corten import references
+from corten import digests, references
 from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
-from corten.oci_image.model import ImportedImage
+from corten.oci_image.model import ImportedImage, Index
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 
-from .contents import Contents
-from .sink import BlobSink
+from .contents import Contents, TakenIn
+from .sink import BlobSink, store_document
 
 MAX_NESTING = 4
 
 
 async def images(contents: Contents, sink: BlobSink, name: str) -> list[ImportedImage]:
     """Label what is reachable from index.json; the images by their names there, else by `name`."""
-    found = [ImportedImage(_name(target, name), target) for target in _targets(contents)]
-    await targets(contents, sink)
+    found = [ImportedImage(_name(target, name), target) for target in _targets(_index(contents))]
+    for image in found:
+        await _label(image.target, sink, required=True)
     return found
 
 
-async def targets(contents: Contents, sink: BlobSink) -> list[Descriptor]:
-    """The same without their names, which are in their annotations. Raises InvalidArgument if there are none."""
-    found = _targets(contents)
-    for target in found:
+async def taken_in(contents: Contents, sink: BlobSink) -> TakenIn:
+    """The same without their names; index.json is stored as it is. Raises InvalidArgument if it names no image."""
+    index = _index(contents)
+    targets = _targets(index)
+    for target in targets:
         await _label(target, sink, required=True)
-    return found
+    data = contents.documents["index.json"]
+    stored = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
+    await store_document(sink, stored, data, [entry.descriptor for entry in index.entries])
+    return TakenIn(stored, targets)
 
 
-def _targets(contents: Contents) -> list[Descriptor]:
-    index = documents.index(contents.documents["index.json"], "", "index.json of the archive")
-    images = ("index", "manifest")
+def _index(contents: Contents) -> Index:
+    return documents.index(contents.documents["index.json"], "", "index.json of the archive")
+
+
+def _targets(index: Index) -> list[Descriptor]:
     found = [
         entry.descriptor
         for entry in index.entries
-        if not entry.is_attestation and media_types.kind(entry.descriptor.media_type) in images
+        if not entry.is_attestation and media_types.kind(entry.descriptor.media_type) in ("index", "manifest")
     ]
     if not found:
         raise InvalidArgument("archive: its index.json names no image")

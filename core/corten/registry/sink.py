@@ -1,12 +1,14 @@
 """The asynchronous door through which images are written to a content store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from corten.contracts.content import ContentInfo, ContentStore, ContentWriter
-from corten.errors import NotFound, ResourceExhausted
+from corten.contracts.descriptor import Descriptor
+from corten.errors import AlreadyExists, NotFound, ResourceExhausted
+from corten.oci_image import gc_labels
 
 
 class BlobWriter(Protocol):
@@ -64,6 +66,17 @@ async def write_whole(writer: BlobWriter, data: bytes) -> None:
     if writer.offset:
         await writer.truncate()
     await writer.write(data)
+
+
+async def store_document(sink: BlobSink, target: Descriptor, data: bytes, children: Sequence[Descriptor]) -> None:
+    """Have a document that was made or taken in here in the sink, with the labels that keep its children."""
+    labels = gc_labels.of_children(children)
+    try:
+        async with await sink.writer(f"import-{target.digest}", target.size, target.digest) as writer:
+            await write_whole(writer, data)
+            await writer.commit(target.size, target.digest, labels)
+    except AlreadyExists:
+        await sink.label(target.digest, labels)
 
 
 Run = Callable[..., Awaitable[Any]]

@@ -49,7 +49,7 @@ class TarStream:
         self._left = 0
         self._count = 0
         try:
-            self._stream = _Forward(_decompressed(file))
+            self._stream = _Forward(decompressed(file))
             self._tar = tarfile.TarFile(fileobj=self._stream, mode="r")
         except _BROKEN as error:
             raise InvalidArgument(f"archive: it is not a tar archive: {error}") from error
@@ -146,7 +146,8 @@ def compression(head: bytes) -> str:
     return "zstd" if head.startswith(b"\x28\xb5\x2f\xfd") else ""
 
 
-def _decompressed(file: Readable) -> Readable | IO[bytes]:
+def decompressed(file: Readable) -> Readable | IO[bytes]:
+    """The bytes within gzip or zstd, of any number of members or frames; others as they are."""
     head = b""
     while len(head) < 4 and (more := file.read(4 - len(head))):
         head += more

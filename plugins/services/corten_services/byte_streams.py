@@ -1,6 +1,7 @@
 """Bytes over a stream of messages, with windows: who receives says how many bytes may come (`WindowUpdate`)."""
 
 import asyncio
+from contextlib import suppress
 
 from corten.api.types.transfer.streaming_pb2 import Data, WindowUpdate
 from corten.contracts.streaming import Stream
@@ -12,6 +13,10 @@ MOST = 32 << 10
 """Bytes of one message."""
 WINDOW = 1 << 20
 """Bytes that may be on their way from a client; containerd grants 64 KiB."""
+LINGER = 5.0
+"""Seconds in which a client must take what is left at the end."""
+HEADWAY = 0.05
+"""Seconds that a client has to write what has reached it by then."""
 _DATA = str(Data.DESCRIPTOR.full_name)
 _UPDATE = str(WindowUpdate.DESCRIPTOR.full_name)
 
@@ -59,6 +64,10 @@ class StreamWriter:
 
     async def close(self) -> None:
         await asyncio.shield(self._stream.close())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stream.finished(), LINGER)
+        # containerd's clients drop what they have not read yet when the transfer is answered.
+        await asyncio.sleep(HEADWAY)
 
     async def _update(self) -> int:
         message = await self._stream.receive()

@@ -66,3 +66,4 @@ async def _finish(sending: "asyncio.Task[None]", stream: Stream) -> None:
         async with asyncio.timeout(LINGER):
             await sending
             await stream.close()
+            await stream.finished()

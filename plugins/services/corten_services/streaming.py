@@ -56,6 +56,7 @@ class WireStream:
         self._in: asyncio.Queue[AnyValue | CortenError | None] = asyncio.Queue(AHEAD)
         self._closing = False
         self._finished = False
+        self._over = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"WireStream({self._id!r}{', closing' if self._closing else ''})"
@@ -79,6 +80,9 @@ class WireStream:
             self._closing = True
             await self._out.put(None)
 
+    async def finished(self) -> None:
+        await self._over.wait()
+
     async def outgoing(self) -> AnyValue | None:
         """The next message for the client; None when the stream was closed."""
         return await self._out.get()
@@ -96,6 +100,7 @@ class WireStream:
     def end(self) -> None:
         """The call is over: wake whoever still waits to send or to receive."""
         self._closing = True
+        self._over.set()
         while not self._out.empty():
             self._out.get_nowait()
         if self._in.full():

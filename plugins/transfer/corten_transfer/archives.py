@@ -11,7 +11,8 @@ from corten.contracts.scope import Scope
 from corten.contracts.transfer import ByteReader, ExportArchive, ImportArchive, StoreImage, Unpack
 from corten.errors import Cancelled, InvalidArgument, NotFound
 from corten.oci_image import documents, media_types
-from corten.registry.archive import targets_of_archive
+from corten.registry.archive import taken_in
+from corten.registry.contents import TakenIn
 from corten.registry.export import ExportOptions, Named, export
 from corten.registry.tree import FetchedManifest
 
@@ -19,6 +20,7 @@ from . import naming
 from .leased import leased
 from .parts import Parts
 from .pulling import to_unpack
+from .recompressing import recompressed
 from .reporting import Report
 from .unpacking import Unpacking
 
@@ -65,29 +67,35 @@ class BlockingReader:
 
 async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination: StoreImage, report: Report) -> None:
     """Store the images of an archive, unpack and name them as asked. Raises NotFound if none of them gets a name."""
-    if source.force_compress:
-        raise InvalidArgument("import: layers are stored as they are in the archive (force_compress is not offered)")
     report.say("Importing")
     async with leased(parts, scope) as held:
-        file = BlockingReader(source.stream, asyncio.get_running_loop())
-        try:
-            targets = await targets_of_archive(file, parts.sink(held), run=parts.wait_for_client)
-        finally:
-            file.stop()
-        names = [(target, naming.imported(destination, target)) for target in targets]
-        if destination.name and len(targets) == 1:
-            names[0][1].append(destination.name)
+        taken = await _stored(parts, held, source)
+        names = [(taken.index, naming.whole(destination, taken.index))]
+        names += [(target, naming.imported(destination, target)) for target in taken.targets]
         if not any(found for _, found in names):
             raise NotFound("import: none of the archive's images gets a name (ask for one with a prefix or a name)")
         for wanted in destination.unpacks:
-            for target in targets:
+            for target in taken.targets:
                 await unpack_stored(parts, held, target, wanted, report)
         for target, found in names:
-            await naming.save(parts, held, found, _plain(target), destination.labels)
+            await naming.save(parts, held, found, _plain(target), destination)
+    report.say("Completed import")
     for target, found in names:
         for name in found:
             report.say("saved", name, target)
-    report.say("Completed import")
+
+
+async def _stored(parts: Parts, scope: Scope, source: ImportArchive) -> TakenIn:
+    async def compress(layer: Descriptor) -> Descriptor:
+        return await parts.pools.run("convert", recompressed, parts.metadata.content(scope), layer, "gzip")
+
+    file = BlockingReader(source.stream, asyncio.get_running_loop())
+    try:
+        return await taken_in(
+            file, parts.sink(scope), run=parts.wait_for_client, compress=compress if source.force_compress else None
+        )
+    finally:
+        file.stop()
 
 
 async def give_out(parts: Parts, scope: Scope, source: StoreImage, destination: ExportArchive, report: Report) -> None:

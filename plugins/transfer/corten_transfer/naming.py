@@ -1,5 +1,6 @@
 """Records of images in the store: which names an image gets, and putting them there."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 
 from corten.contracts.descriptor import Descriptor
@@ -12,19 +13,27 @@ from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 
 from .parts import Parts
 
+BACK_REFERENCE = "containerd.io/gc.bref.image"
+EXPIRE = "containerd.io/gc.expire"
+
 
 def pulled(wanted: StoreImage, target: Descriptor) -> list[str]:
     """The names of an image from a registry or of a tag: its own, and the further ones. Raises InvalidArgument."""
-    names = [wanted.name] if wanted.name else []
-    further = [reference for reference in wanted.references if not reference.is_prefix]
-    names += [f"{each.name}@{target.digest}" if each.add_digest else each.name for each in further]
-    if not names:
+    if not (names := whole(wanted, target)):
         raise InvalidArgument("transfer: the destination has no name for the image")
+    return names
+
+
+def whole(wanted: StoreImage, target: Descriptor) -> list[str]:
+    """The names of all that came: an image from a registry, or the index of an archive; may be none."""
+    names = [wanted.name] if wanted.name else []
+    further = [reference for reference in wanted.references if reference.add_digest or not reference.is_prefix]
+    names += [f"{each.name}@{target.digest}" if each.add_digest else each.name for each in further]
     return list(dict.fromkeys(names))
 
 
 def imported(wanted: StoreImage, target: Descriptor) -> list[str]:
-    """The names of an image of an archive, by its annotations and the prefixes that are asked for; may be none."""
+    """The names of an image within an archive, by its annotations and the prefixes asked for; may be none."""
     names = []
     for reference in wanted.references:
         if not reference.is_prefix:
@@ -52,11 +61,19 @@ def _begins(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and (len(name) == len(prefix) or name[len(prefix)] in "/:@" or prefix[-1] in "/:@")
 
 
-async def save(parts: Parts, scope: Scope, names: Sequence[str], target: Descriptor, labels: Mapping[str, str]) -> None:
+def labels_of(wanted: StoreImage, name: str) -> dict[str, str]:
+    """A further name of an image that has one of its own goes with that: it is no root, and refers back to it."""
+    if not wanted.name or name == wanted.name:
+        return dict(wanted.labels)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {**wanted.labels, BACK_REFERENCE: wanted.name, EXPIRE: now}
+
+
+async def save(parts: Parts, scope: Scope, names: Sequence[str], target: Descriptor, wanted: StoreImage) -> None:
     """Let these names point to the target, made or changed."""
     store = parts.metadata.images(scope)
     for name in names:
-        image = await parts.pools.run("metadata", _put, store, Image(name, target, labels))
+        image = await parts.pools.run("metadata", _put, store, Image(name, target, labels_of(wanted, name)))
         await parts.hooks.image_pulled(scope.namespace, image)
 
 

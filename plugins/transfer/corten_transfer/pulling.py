@@ -47,10 +47,8 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         _check(reference, fetched, destination)
         layers = Layers(registry, reference, sink, report.blob, parts.downloads)
         await _fetch_and_unpack(parts, scope, fetched, layers, destination, report)
-        await naming.save(parts, scope, names, _plain(target), destination.labels)
-    for name in names:
-        report.say("saved", name, target)
-    report.say(f"Completed pull from {source}")
+        await naming.save(parts, scope, names, _plain(target), destination)
+    report.done(f"Completed pull from {source}", "saved", names, target)
 
 
 async def _fetch_and_unpack(

@@ -28,5 +28,4 @@ async def push(parts: Parts, scope: Scope, source: StoreImage, destination: Regi
             found=report.found,
             slots=parts.uploads,
         )
-    report.say("pushed content", image.name, image.target)
-    report.say(f"Completed push to {destination}", descriptor=image.target)
+    report.done(f"Completed push to {destination}", "pushed content", [image.name], image.target)

@@ -32,6 +32,12 @@ class Report:
         """An event of the whole transfer, or, with a name, of an image."""
         self._show(TransferProgress(event, name, descriptor=descriptor))
 
+    def done(self, event: str, each: str, names: Sequence[str], target: Descriptor) -> None:
+        """The end of the whole, then an event of each name: ctr shows the first only when another comes."""
+        self.say(event, descriptor=target)
+        for name in names:
+            self.say(each, name, target)
+
     def root(self, name: str, target: Descriptor) -> None:
         """The image that all items are part of."""
         self._root = (name,)
