@@ -18,6 +18,9 @@ def _missing(what: str) -> NoReturn:
 class NoNetwork:
     """No pod gets a network."""
 
+    async def start(self) -> None:
+        return
+
     async def setup(self, pod: PodNetwork) -> tuple[str, ...]:
         _missing("networks of pods")
 
@@ -30,11 +33,14 @@ class NoNetwork:
     async def collect(self, alive: Sequence[PodNetwork]) -> None:
         return
 
-    def condition(self) -> NetworkCondition:
+    async def condition(self) -> NetworkCondition:
         return NetworkCondition(False, "NetworkPluginNotReady", "Network plugin returns error: cni is not there")
 
     def describe(self) -> Mapping[str, Any]:
         return {}
+
+    def describe_pod(self, id: str) -> Mapping[str, Any] | None:
+        return None
 
     async def update_pod_cidr(self, cidr: str) -> None:
         return

@@ -23,6 +23,8 @@ from .versions import Versions
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from .cni.network import CniNetwork
+from .cni.settings import of_config
 from .namespaces.pod_namespaces import NamespaceMaker
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class CriServices:
 
     async def start(self) -> None:
         """Begins the recovery; calls wait for it."""
+        await self._parts.network.start()
         self._parts.ready.set()
 
 
@@ -69,6 +72,7 @@ def assemble(context: PluginContext) -> CriServices:
         hooks=context.hooks,
         plugins=context.plugins,
         namespaces=NamespaceMaker(context.workers, context.pools),
+        network=CniNetwork(context.pools, context.supervisor, context.root / "cni", of_config(settings.config)),
         nri=next(iter(context.each(NRI).values()), None),
     )
     return CriServices(parts)

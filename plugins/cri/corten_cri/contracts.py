@@ -54,6 +54,10 @@ class NetworkCondition:
 class Network(Protocol):
     """CNI: durable on its own account, so that no address leaks whenever the daemon dies."""
 
+    async def start(self) -> None:
+        """Once, before the rest: read what an earlier daemon recorded; begin to watch the configuration."""
+        ...
+
     async def setup(self, pod: PodNetwork) -> tuple[str, ...]:
         """Attach a pod; its addresses, the main one first. On failure nothing is left attached."""
         ...
@@ -70,9 +74,13 @@ class Network(Protocol):
         """At start: give back what pods hold that are not among these. Failures are logged."""
         ...
 
-    def condition(self) -> NetworkCondition: ...
+    async def condition(self) -> NetworkCondition: ...
     def describe(self) -> Mapping[str, Any]:
         """For the verbose status: keys `cniconfig`, `lastCNILoadStatus`, and `lastCNILoadStatus.HANDLER`."""
+        ...
+
+    def describe_pod(self, id: str) -> Mapping[str, Any] | None:
+        """For the verbose status of a pod: `cniResult`; None for a pod that is not attached."""
         ...
 
     async def update_pod_cidr(self, cidr: str) -> None:

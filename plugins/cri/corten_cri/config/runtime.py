@@ -83,7 +83,9 @@ class Cni:
     ip_pref: Literal["", "ipv4", "ipv6", "cni"] = ""
     """Which address is a pod's main one; empty is `ipv4`, `cni` the first that the plugins name."""
     use_internal_loopback: bool = False
-    """Bring `lo` up without the loopback plugin."""
+    """Leave `lo` out of what tools are told of a pod; it is brought up without the loopback plugin in any case."""
+    plugin_deadline: Duration = 120.0
+    """Corten's own: a plugin that runs longer is killed, with all that it started."""
 
 
 @dataclass(frozen=True, slots=True)

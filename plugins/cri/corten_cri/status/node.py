@@ -17,7 +17,7 @@ class NodeStatus:
 
     @cancellable
     async def status(self, request: pb.StatusRequest, call: CallContext) -> pb.StatusResponse:
-        network = self._parts.network.condition()
+        network = await self._parts.network.condition()
         conditions = [
             pb.RuntimeCondition(type="RuntimeReady", status=True),
             pb.RuntimeCondition(
