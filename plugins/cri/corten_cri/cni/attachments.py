@@ -23,10 +23,12 @@ from typing import Any
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, mapped
 
 from . import results
-from .chain import Attaching
 from .configuration import NetworkList, of_record
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
+
+from .chain import Attaching
 
 log = logging.getLogger(__name__)
 

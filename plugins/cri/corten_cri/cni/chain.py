@@ -1,5 +1,6 @@
 """A network's plugins as one: ADD in order; DEL in reverse; CHECK, STATUS, GC."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,6 +9,10 @@ from corten.errors import CortenError, FailedPrecondition, Unknown
 
 from . import results, versions
 from .configuration import NetworkList, Plugin
+
+# ruff: noqa: E402  (what is imported below exists on Linux only)
+assert sys.platform != "win32"
+
 from .invocation import Invocation, PluginError, Plugins
 
 STATUS_DEADLINE = 10.0

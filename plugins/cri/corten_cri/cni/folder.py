@@ -10,9 +10,11 @@ from corten.linux.inotify import FolderWatch
 from corten.pools import Pools
 
 from .configuration import NetworkList, load_folder
-from .invocation import POOL
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
+
+from .invocation import POOL
 
 log = logging.getLogger(__name__)
 

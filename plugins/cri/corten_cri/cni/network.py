@@ -21,15 +21,18 @@ from corten.pools import Pools
 from corten.supervisor import Supervisor
 
 from ..contracts import NetworkCondition, PodNetwork
-from . import arguments, chain, cidr, results
-from .attachments import Attached, Attachment, Attachments
+from . import arguments, cidr, results
 from .configuration import NetworkList
-from .folder import ConfFolder
-from .invocation import POOL, Plugins
 from .settings import DEFAULT, NetworkSettings
 from .turns import Turns
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
+
+from . import chain
+from .attachments import Attached, Attachment, Attachments
+from .folder import ConfFolder
+from .invocation import POOL, Plugins
 
 log = logging.getLogger(__name__)
 
