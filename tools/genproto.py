@@ -18,7 +18,15 @@ def main(out: Path) -> int:
     protos = sorted(str(p) for p in (CORE / "corten" / "api").rglob("*.proto"))
     includes = [str(CORE), str(files("grpc_tools") / "_proto"), str(Path(status_pb2.__file__).parents[2])]
     args = ["protoc", *(f"-I{i}" for i in includes), f"--python_out={out}", f"--pyi_out={out}", *protos]
-    return int(protoc.main(args))
+    failed = int(protoc.main(args))
+    for stub in () if failed else out.rglob("corten/api/**/*_pb2.pyi"):
+        stub.write_text(_without_keywords(stub.read_text()))
+    return failed
+
+
+def _without_keywords(stub: str) -> str:
+    """NRI has an enum value called None, which is no name for Python; in code it is found by its number, 0."""
+    return "".join(line for line in stub.splitlines(keepends=True) if not line.lstrip().startswith("None: "))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,29 @@
 """The registrations of this package; imports nothing of what they start."""
 
-from corten.plugin.model import Registration
+import sys
+
+from corten.plugin.model import PluginContext, Registration, SkipPlugin
+from corten.plugin.types import NRI
+
+from .config import NriConfig
 
 
 def plugins() -> tuple[Registration, ...]:
-    """None yet."""
-    return ()
+    """The Node Resource Interface."""
+    return (
+        Registration(
+            type=NRI,
+            id="nri",
+            init=_nri,
+            config=NriConfig,
+            summary="Lets programs of the node's owner see and adjust pods and containers.",
+        ),
+    )
+
+
+def _nri(context: PluginContext) -> object:
+    if sys.platform != "win32":
+        from .adaptation import Adaptation
+
+        return Adaptation(context.config_as(NriConfig), context.pools, context.supervisor)
+    raise SkipPlugin("NRI plugins connect to unix sockets")
