@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +24,12 @@ async def connected(world: NriWorld, *plugins: TestPlugin) -> None:
     """Wait until each plugin takes part."""
     for plugin in plugins:
         plugin.start()
-        await asyncio.to_thread(
-            wait_until, lambda name=f"{plugin.index}-{plugin.name}": name in repr(world.nri), "joined"
-        )
+        joined = partial(_joined, world, f"{plugin.index}-{plugin.name}")
+        await asyncio.to_thread(wait_until, joined, "the plugin takes part")
+
+
+def _joined(world: NriWorld, name: str) -> bool:
+    return name in repr(world.nri)
 
 
 async def closing(plugins: list[TestPlugin], work: Awaitable[T]) -> T:
