@@ -19,13 +19,15 @@ from . import claims, launching, merging, resources, validation
 from .apply import adjusted
 from .claims import Owners
 from .config import NriConfig
-from .launching import Installed
-from .listening import Listener
 from .messages import container_message, pod_message
-from .plugin import Plugin
 from .turns import Holding
 
+# ruff: noqa: E402  (what is imported below exists on Unix only)
 assert sys.platform != "win32"
+
+from .launching import Installed
+from .listening import Listener
+from .plugin import Plugin
 
 M = TypeVar("M", bound=Message)
 

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from corten.errors import CortenError, Unavailable, mapped
-from corten.wire.unix import Owner, PlacedSocket
 
+# ruff: noqa: E402  (what is imported below exists on Unix only)
 assert sys.platform != "win32"
+
+from corten.wire.unix import Owner, PlacedSocket
 
 log = logging.getLogger(__name__)
 

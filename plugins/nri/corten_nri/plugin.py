@@ -16,10 +16,12 @@ from google.protobuf.message import Message
 
 from . import names
 from .config import NriConfig
-from .connection import Connection
 from .splitting import split
 
+# ruff: noqa: E402  (what is imported below exists on Unix only)
 assert sys.platform != "win32"
+
+from .connection import Connection
 
 M = TypeVar("M", bound=Message)
 Unsolicited = Callable[[str, pb.UpdateContainersRequest], Awaitable[pb.UpdateContainersResponse]]
