@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corten.contracts.snapshots import Snapshotter
     from corten.contracts.streaming import StreamManager
     from corten.contracts.transfer import Transferer
+    from corten.contracts.verification import ImageVerifier
     from corten.contracts.warnings import Warnings
     from corten.wire.service import ServiceProvider
 
@@ -59,7 +60,7 @@ CRI: PluginType[object] = PluginType("io.containerd.cri.v1")
 NRI: PluginType[Nri] = PluginType("io.containerd.nri.v1")
 SANDBOX_CONTROLLER: PluginType[SandboxController] = PluginType("io.containerd.sandbox.controller.v1")
 POD_SANDBOX_CONTROLLER: PluginType[SandboxController] = PluginType("io.containerd.podsandbox.controller.v1")
-IMAGE_VERIFIER: PluginType[object] = PluginType("io.containerd.image-verifier.v1")
+IMAGE_VERIFIER: PluginType[ImageVerifier] = PluginType("io.containerd.image-verifier.v1")
 MOUNT_MANAGER: PluginType[object] = PluginType("io.containerd.mount-manager.v1")
 MOUNT_HANDLER: PluginType[object] = PluginType("io.containerd.mount-handler.v1")
 CONTAINER_MONITOR: PluginType[object] = PluginType("io.containerd.monitor.container.v1")

@@ -54,7 +54,7 @@ class Authority:
 
         Raises Unauthenticated when the token server refuses.
         """
-        user = await self._user(endpoint, reference, headers)
+        user = await self.user(endpoint, reference, headers)
         if user and user.header:
             return self._keep(endpoint, scope, user.header, sent)
         for challenge in challenges.parse(", ".join(headers)):
@@ -65,7 +65,7 @@ class Authority:
                 return self._keep(endpoint, scope, f"Basic {_basic(user)}", sent)
         return False
 
-    async def _user(self, endpoint: Endpoint, reference: str, headers: Sequence[str]) -> Credentials | None:
+    async def user(self, endpoint: Endpoint, reference: str, headers: Sequence[str]) -> Credentials | None:
         """Of the host directory, else of whoever asked for the image, else of the client's own look-up."""
         async with self._asking:  # several layers are refused at once: one question is enough
             if endpoint.base not in self._users:

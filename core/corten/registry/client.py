@@ -23,7 +23,7 @@ from corten.references import Reference
 from . import answers, endpoints, host_folders
 from .authority import Ask
 from .connections import Connections, Request
-from .credentials import Lookup, anonymous
+from .credentials import Credentials, Lookup, anonymous
 from .endpoints import Endpoint
 from .hosts_toml import PULL, RESOLVE
 from .ranges import Ranges, in_order
@@ -164,6 +164,11 @@ class RegistryClient:
             yield response
         finally:
             response.close()
+
+    async def credentials(self, reference: Reference) -> Credentials | None:
+        """Who one is at the reference's registry itself, before it asks; None for nobody, or if only mirrors are."""
+        own = [endpoint for endpoint in await self.endpoints(reference.host, RESOLVE) if not endpoint.query]
+        return await self._connections.credentials(own[0], str(reference)) if own else None
 
     async def answer(self, request: Request, capability: str) -> aiohttp.ClientResponse:
         """The first answer of 2xx or 3xx of a host that is capable; the caller closes it.

@@ -15,7 +15,7 @@ from corten.references import Reference
 
 from . import answers
 from .authority import Ask, Authority
-from .credentials import Lookup
+from .credentials import Credentials, Lookup
 from .endpoints import Endpoint
 from .hosts import proxy
 from .hosts_toml import Trust
@@ -83,6 +83,10 @@ class Connections:
 
     async def close(self) -> None:
         await self._session.close()
+
+    async def credentials(self, endpoint: Endpoint, reference: str) -> Credentials | None:
+        """Who one is at this host."""
+        return await self._authority.user(endpoint, reference, ())
 
     async def send(self, endpoint: Endpoint, request: Request) -> aiohttp.ClientResponse:
         """The answer, whatever its status, after redirects and at most one new login at each step.

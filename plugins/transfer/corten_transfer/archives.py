@@ -74,6 +74,9 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
         names += [(target, naming.imported(destination, target)) for target in taken.targets]
         if not any(found for _, found in names):
             raise NotFound("import: none of the archive's images gets a name (ask for one with a prefix or a name)")
+        for target, found in names:
+            for name in found:
+                await parts.verifiers.check(name, _plain(target))
         for wanted in destination.unpacks:
             for target in taken.targets:
                 await unpack_stored(parts, held, target, wanted, report)

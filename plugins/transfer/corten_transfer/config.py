@@ -1,8 +1,22 @@
-"""The settings of `io.containerd.transfer.v1.local`, under containerd's names."""
+"""The settings of this package's plugins, under containerd's names."""
 
 from dataclasses import dataclass
 
-from corten.config.units import Size
+from corten.config.units import Duration, Size
+
+
+@dataclass(frozen=True, slots=True)
+class BinDirConfig:
+    """The verifier that asks programs."""
+
+    bin_dir: str = "/opt/containerd/image-verifier/bin"
+    """The folder of the programs, all of which are asked; none, or no folder, allows everything."""
+    max_verifiers: int = 10
+    """The most programs; with more of them there every image is refused. Negative: any number."""
+    per_verifier_timeout: Duration = 10.0
+    """How long a program may take; after that the image is refused."""
+    pass_credentials: bool = False
+    """Give the programs the credentials by which the image is pulled, as a docker config in DOCKER_CONFIG."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from corten.supervisor import Supervisor
 
 from .config import TransferConfig
 from .turns import Turns
+from .verifying import Verifiers
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Parts:
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     unpacks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
     unpacking: Turns = field(default_factory=Turns)
+    verifiers: Verifiers = field(default_factory=Verifiers)
 
     def sink(self, scope: Scope) -> StoreSink:
         """The namespace's content as the registry client writes to it."""

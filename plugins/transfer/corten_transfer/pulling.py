@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from corten import platforms, references
@@ -38,6 +39,7 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         report.say(f"Resolving from {source}")
         target = await registry.resolve(reference)
         names = naming.pulled(destination, target)
+        await parts.verifiers.check(str(reference), target, partial(_login, registry, reference))
         report.say(f"Pulling from {source}")
         report.say("fetching image content", names[0], target)
         report.root(names[0], target)
@@ -119,6 +121,12 @@ def _ranges(parts: Parts, reference: references.Reference) -> Ranges:
     """None for a registry on this machine: its bytes come as fast as they can be written anyway."""
     size = 0 if is_loopback(reference.host) else parts.config.concurrent_layer_fetch_buffer
     return Ranges(size, CONNECTIONS)
+
+
+async def _login(registry: RegistryClient, reference: references.Reference) -> Login | None:
+    """The credentials by which the image is pulled, for verifiers."""
+    found = await registry.credentials(reference)
+    return Login(found.username, found.identity_token or found.password, found.header) if found else None
 
 
 def _asking(ask: AskLogin) -> Ask:

@@ -1,13 +1,16 @@
 """The registrations of this package; imports nothing of what they start."""
 
+import sys
+from pathlib import Path
 from typing import cast
 
 from corten.contracts.diff import Differ
 from corten.errors import InvalidArgument
-from corten.plugin.model import PluginContext, Registration, one
-from corten.plugin.types import LEASE, METADATA, SERVICE, STREAMING, TRANSFER
+from corten.plugin.model import PluginContext, Registration, SkipPlugin, State, each, one
+from corten.plugin.types import IMAGE_VERIFIER, LEASE, METADATA, SERVICE, STREAMING, TRANSFER
 
-from .config import TransferConfig
+from .config import BinDirConfig, TransferConfig
+from .verifying import Verifiers
 
 
 def plugins() -> tuple[Registration, ...]:
@@ -24,11 +27,45 @@ def plugins() -> tuple[Registration, ...]:
             type=TRANSFER,
             id="local",
             init=_transferer,
-            requires=(one(METADATA), one(LEASE), one(SERVICE, "diff-service")),
+            requires=(one(METADATA), one(LEASE), one(SERVICE, "diff-service"), each(IMAGE_VERIFIER)),
             config=TransferConfig,
             summary="Moves images between registries, archives and the store.",
         ),
+        Registration(
+            type=IMAGE_VERIFIER,
+            id="bindir",
+            init=_bindir,
+            config=BinDirConfig,
+            platforms=("linux",),
+            summary="Asks the programs of a folder whether an image may come in.",
+        ),
     )
+
+
+def _bindir(context: PluginContext) -> object:
+    if sys.platform == "linux":
+        from .bindir import BinDir
+
+        config = context.config_as(BinDirConfig)
+        return BinDir(
+            Path(config.bin_dir),
+            Path(context.state),
+            context.pools,
+            config.max_verifiers,
+            config.per_verifier_timeout,
+            config.pass_credentials,
+        )
+    raise SkipPlugin("programs are run and ended as a group on Linux only")
+
+
+def _verifiers(context: PluginContext) -> Verifiers:
+    """Those left out on purpose, or because they are not for this host, do not count."""
+    broken = {
+        view.registration.id: view.error or RuntimeError(f"it is {view.state}")
+        for view in context.plugins.values()
+        if view.registration.type.uri == IMAGE_VERIFIER.uri and view.state is State.ERROR
+    }
+    return Verifiers(context.each(IMAGE_VERIFIER), broken)
 
 
 def _streams(context: PluginContext) -> object:
@@ -62,5 +99,6 @@ def _transferer(context: PluginContext) -> object:
             downloads=asyncio.Semaphore(config.max_concurrent_downloads),
             unpacks=asyncio.Semaphore(config.max_concurrent_unpacks),
             uploads=asyncio.Semaphore(config.max_concurrent_uploaded_layers),
+            verifiers=_verifiers(context),
         )
     )
