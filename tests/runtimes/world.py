@@ -17,7 +17,7 @@ from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import CreateOptions, Runtime, Stdio
 from corten.linux import mount
-from corten.plugin.types import EVENT, SHIM
+from corten.plugin.types import EVENT, RUNTIME, SHIM
 from corten.pools import Pools
 from corten.supervisor import Supervisor
 from corten.testing.context import FakeContext
@@ -101,7 +101,8 @@ class World:
         """A runtime as the daemon would start it."""
         shims: dict[Any, Any] = {}
         supervisor = Supervisor()
-        *shim_plugins, task_plugin = plugins()
+        shim_plugins = [registration for registration in plugins() if registration.type == SHIM]
+        task_plugin = next(registration for registration in plugins() if registration.type == RUNTIME)
         common: dict[str, Any] = {
             "workers": self.zygote,
             "pools": self.pools,

@@ -87,6 +87,9 @@ class CreateOptions:
     runtime_path: str = ""
     checkpoint: str = ""
     sandbox_id: str = ""
+    task_address: str = ""
+    """Where the shim of its sandbox takes tasks, as `SandboxInstance` has it; empty: the sandbox's controller knows."""
+    task_version: int = 0
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -162,6 +162,12 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     write_private(path / "bootstrap.json", json.dumps(content).encode())
 
 
+def of_this_boot(record: Mapping[str, object]) -> bool:
+    """Whether what a bundle tells of processes means anything: after a reboot nothing is dialled."""
+    known = record.get("corten")
+    return isinstance(known, dict) and known.get("boot_id") == boot_id()
+
+
 @cache
 def boot_id() -> str:
     """Of this boot of the host: what another boot's bundle tells of processes means nothing (random(4))."""

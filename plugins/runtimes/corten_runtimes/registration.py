@@ -3,7 +3,7 @@
 import sys
 
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
-from corten.plugin.types import EVENT, RUNTIME, SHIM
+from corten.plugin.types import EVENT, RUNTIME, SANDBOX_CONTROLLER, SHIM
 
 from .config import RuncConfig
 
@@ -24,6 +24,19 @@ def plugins() -> tuple[Registration, ...]:
             id="binary",
             init=_binary,
             summary="Any containerd shim v2 binary, found on PATH by the runtime's name",
+        ),
+        Registration(
+            type=SHIM,
+            id="sandbox",
+            init=_sandboxed,
+            summary="Tasks in sandboxes whose own shim takes them",
+        ),
+        Registration(
+            type=SANDBOX_CONTROLLER,
+            id="shim",
+            requires=(each(SHIM), one(EVENT)),
+            init=_sandboxes,
+            summary="Sandboxes of shims that speak the sandbox API, found again after a restart",
         ),
         Registration(
             type=RUNTIME,
@@ -54,6 +67,32 @@ def _binary(context: PluginContext) -> object:
         from .binary import BinaryShim
 
         return BinaryShim(context.pools, context.grpc_address, context.ttrpc_address)
+    raise SkipPlugin(_NOT_HERE)
+
+
+def _sandboxed(context: PluginContext) -> object:
+    if sys.platform == "linux":
+        from .sandbox.tasks import SandboxedTasks
+
+        return SandboxedTasks(context.pools)
+    raise SkipPlugin(_NOT_HERE)
+
+
+def _sandboxes(context: PluginContext) -> object:
+    if sys.platform == "linux":
+        from .bundle import Bundles
+        from .sandbox.controller import ShimSandboxes
+        from .sandbox.tasks import SandboxedTasks
+
+        shims = context.each(SHIM)
+        tasks = shims["sandbox"]
+        assert isinstance(tasks, SandboxedTasks)
+        store = Bundles(context.state, context.root)
+        made = ShimSandboxes(
+            store, shims["binary"], tasks.endpoints, context.one(EVENT), context.pools, context.supervisor
+        )
+        context.supervisor.job("find sandboxes of before", made.recover)
+        return made
     raise SkipPlugin(_NOT_HERE)
 
 

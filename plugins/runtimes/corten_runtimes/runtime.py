@@ -21,6 +21,7 @@ from . import bundle as bundles
 from . import names
 from .bundle import Bundles
 from .links import Links
+from .sandbox import tasks as sandboxed
 from .task import ShimTask
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class TaskRuntime:
         await self._settled(key)
         if key in self._tasks or key in self._pending:
             raise AlreadyExists(f"task {id!r}: already exists")
-        provider = self.provider(options.runtime_path or options.runtime.name)
+        provider = self._starter(namespace, options)
         self._pending[key] = asyncio.get_running_loop().create_future()
         return await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
 
@@ -107,6 +108,13 @@ class TaskRuntime:
             if provider.handles(runtime):
                 return provider
         raise InvalidArgument(f"runtime {runtime!r}: no plugin starts its shims")
+
+    def _starter(self, namespace: str, options: CreateOptions) -> ShimProvider:
+        """The shim of the task's sandbox if that takes tasks, else who starts shims for its runtime."""
+        inside = self._providers.get(sandboxed.KIND)
+        if isinstance(inside, sandboxed.SandboxedTasks) and inside.takes(namespace, options):
+            return inside
+        return self.provider(options.runtime_path or options.runtime.name)
 
     async def _create(self, key: Key, provider: ShimProvider, options: CreateOptions) -> ShimTask:
         try:
@@ -155,7 +163,7 @@ class TaskRuntime:
         return [(key, bundles.read_bootstrap(self._bundles.path(*key))) for key in self._bundles.all()]
 
     def _recall(self, key: Key, record: Mapping[str, object]) -> None:
-        if _of_this_boot(record):
+        if bundles.of_this_boot(record):
             try:
                 self._recorded(record).adopt(str(self._bundles.path(*key)))
             except CortenError as error:
@@ -164,7 +172,7 @@ class TaskRuntime:
     async def _adopt(self, key: Key, record: Mapping[str, object]) -> None:
         path = str(self._bundles.path(*key))
         try:
-            task, told = await self._reach(key, path, record) if _of_this_boot(record) else (None, False)
+            task, told = await self._reach(key, path, record) if bundles.of_this_boot(record) else (None, False)
             if task is not None:
                 self._tasks[key] = task
                 return
@@ -238,7 +246,7 @@ class TaskRuntime:
         """The provider that a bundle says has started its shim."""
         known = record.get("corten")
         kind = known.get("kind") if isinstance(known, dict) else None
-        return self._providers["binary" if kind == "binary" else "runc"]
+        return self._providers[kind if kind in ("binary", sandboxed.KIND) else "runc"]
 
     def _publish_end(self, key: Key, ended: Exit, *, exit_heard: bool) -> None:
         namespace, id = key
@@ -260,9 +268,3 @@ class TaskRuntime:
         waiting = self._pending.pop(key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
-
-
-def _of_this_boot(record: Mapping[str, object]) -> bool:
-    """Whether what a bundle tells of processes means anything: after a reboot nothing is dialled."""
-    known = record.get("corten")
-    return isinstance(known, dict) and known.get("boot_id") == bundles.boot_id()

@@ -11,7 +11,9 @@ from corten.plugin.types import (
     GC,
     LEASE,
     METADATA,
+    POD_SANDBOX_CONTROLLER,
     RUNTIME,
+    SANDBOX_CONTROLLER,
     SANDBOX_STORE,
     SERVICE,
     STREAMING,
@@ -172,6 +174,16 @@ def sandboxes(context: PluginContext) -> object:
     from .sandboxes import SandboxesService
 
     return provider(DESCRIPTOR, "Store", SandboxesService(context.one(SANDBOX_STORE), context.pools))
+
+
+def sandbox_controllers(context: PluginContext) -> object:
+    from corten.api.services.sandbox.v1.sandbox_pb2 import DESCRIPTOR
+
+    from .provider import provider
+    from .sandboxes_controller import SandboxControllers
+
+    controllers = {**context.each(POD_SANDBOX_CONTROLLER), **context.each(SANDBOX_CONTROLLER)}
+    return provider(DESCRIPTOR, "Controller", SandboxControllers(controllers, context.one(EVENT)))
 
 
 def streaming(context: PluginContext) -> object:

@@ -67,6 +67,7 @@ def create_options(
 ) -> CreateOptions:
     """Options in the request replace those of the container."""
     options = optional_any(request, "options") or container.runtime.options
+    runc = _runc_options(options) if options else Options()
     return CreateOptions(
         spec=spec,
         rootfs=rootfs,
@@ -75,6 +76,8 @@ def create_options(
         runtime_path=request.runtime_path,
         checkpoint=checkpoint,
         sandbox_id=container.sandbox,
+        task_address=request.task_api_address or runc.task_api_address,
+        task_version=request.task_api_version or runc.task_api_version,
     )
 
 
