@@ -134,6 +134,10 @@ class BlobWriter:
                 )
             self.offset = answer.offset
 
+    def fileno(self) -> int:
+        """The file is the daemon's."""
+        return -1
+
     async def truncate(self) -> None:
         """Begin anew at offset 0."""
         answer = await self._ask(pb.WriteContentRequest(action=pb.WRITE, ref=self._ref, offset=0, data=b""))

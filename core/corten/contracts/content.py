@@ -19,7 +19,7 @@ All methods block; the kernel calls them in the pool `content`. Times are nanose
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ class ContentWriter(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Growing(Protocol):
+    """What a writer has in addition if others may read what it has written before it is committed."""
+
+    def fileno(self) -> int:
+        """A descriptor of a regular file to which the bytes are appended, or -1 where there is none (now)."""
+        ...
 
 
 class ContentStore(Protocol):

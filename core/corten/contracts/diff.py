@@ -70,15 +70,11 @@ class Arriving(Protocol):
     def follow(self) -> tuple[int, int]:
         """Two descriptors that the caller closes: the file that grows, and a pipe that says so.
 
-        The pipe is readable when the file has grown. It carries `ALL_THERE` once the last byte is in the file, and ends
-        without it if the rest is not coming. Whoever writes the blob checks its digest: until that is done, what was
-        unpacked is not to be trusted. Raises FailedPrecondition if the bytes cannot be followed.
+        The pipe is readable when the file has grown, and ends when it grows no more: either all is there, or the rest
+        is not coming. Whoever writes the blob checks its digest: until that is done, what was unpacked is not to be
+        trusted. Raises Unavailable if it is not on its way any more.
         """
         ...
-
-
-ALL_THERE = b"E"
-"""The last word of `Arriving`'s pipe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,19 +121,21 @@ async def read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes
 
 async def chunks(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
     """The body in parts of about `CHUNK`: each part costs whoever stores it a change of thread or a message."""
-    parts = bytearray()
+    parts: list[bytes] = []
+    size = 0
     try:
         async for data in response.content.iter_any():
-            parts += data
-            if len(parts) >= CHUNK:
-                yield bytes(parts)
-                parts.clear()
+            parts.append(data)
+            size += len(data)
+            if size >= CHUNK:
+                yield b"".join(parts)
+                parts, size = [], 0
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         broken: Unavailable | None = Unavailable(f"{what}: the connection broke: {error or type(error).__name__}")
     else:
         broken = None
     if parts:
-        yield bytes(parts)
+        yield b"".join(parts)
     if broken:
         raise broken
 

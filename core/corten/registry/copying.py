@@ -10,6 +10,7 @@ from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, Unavailab
 from corten.oci_image import gc_labels, media_types
 from corten.references import Reference
 
+from .arrival import Arrival
 from .client import RegistryClient
 from .progress import Progress, Show, State
 from .sink import BlobSink, BlobWriter
@@ -27,13 +28,15 @@ async def copy_blob(
     sink: BlobSink,
     labels: Mapping[str, str],
     show: Show,
+    arrival: Arrival | None = None,
 ) -> None:
-    """Have the blob in the sink, with `labels` and the label of its source.
+    """Have the blob in the sink, with `labels` and the label of its source; `arrival` is told as it comes.
 
     Raises DataLoss for bytes of another length or digest; the ingest is dropped then. On any other error it stays, to
     be resumed.
     """
     wanted = {**labels, **gc_labels.of_source(reference.host, reference.path)}
+    arrival = arrival or Arrival(descriptor.digest)
     while True:
         writer = await open_writer(sink, descriptor)
         if writer is None:
@@ -41,7 +44,13 @@ async def copy_blob(
             return show(_progress(descriptor, descriptor.size, State.EXISTS))
         async with writer:
             resumed = 0 < writer.offset <= descriptor.size
-            await _fill(registry, reference, descriptor, writer, show)
+            if writer.offset > descriptor.size:
+                await writer.truncate()
+            arrival.begin(writer.fileno())
+            try:
+                await _fill(registry, reference, descriptor, _Behind(writer, arrival), show)
+            finally:
+                arrival.close()
             problem = await _commit(writer, descriptor, wanted)
         if problem is None:
             return show(_progress(descriptor, descriptor.size, State.DONE))
@@ -76,12 +85,39 @@ async def add_labels(sink: BlobSink, digest: str, labels: Mapping[str, str], ref
         await sink.label(digest, missing)
 
 
+class _Behind:
+    """Writes one piece while the next is received."""
+
+    def __init__(self, writer: BlobWriter, arrival: Arrival) -> None:
+        self._writer = writer
+        self._arrival = arrival
+        self._writing: asyncio.Task[None] | None = None
+
+    @property
+    def offset(self) -> int:
+        """Bytes that are written; all of them after `flush`."""
+        return self._writer.offset
+
+    async def write(self, data: bytes) -> None:
+        """Take a piece. Raises what writing the one before it raised."""
+        await self.flush()
+        self._writing = asyncio.create_task(self._write(data))
+
+    async def flush(self) -> None:
+        """Wait until all is written. Raises what that raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _write(self, data: bytes) -> None:
+        await self._writer.write(data)
+        self._arrival.grew()
+
+
 async def _fill(
-    registry: RegistryClient, reference: Reference, descriptor: Descriptor, writer: BlobWriter, show: Show
+    registry: RegistryClient, reference: Reference, descriptor: Descriptor, writer: _Behind, show: Show
 ) -> None:
     """Write what is missing, over as many connections as it takes."""
-    if writer.offset > descriptor.size:
-        await writer.truncate()
     pauses = registry.retry.pauses()
     since = writer.offset
     while writer.offset < descriptor.size:
@@ -96,17 +132,22 @@ async def _fill(
 
 
 async def _append(
-    registry: RegistryClient, reference: Reference, descriptor: Descriptor, writer: BlobWriter, show: Show
+    registry: RegistryClient, reference: Reference, descriptor: Descriptor, writer: _Behind, show: Show
 ) -> None:
     offset = writer.offset
     show(_progress(descriptor, offset, State.FETCHING))
-    async with aclosing(registry.fetch(reference, descriptor, offset)) as chunks:
-        async for chunk in chunks:
-            offset += len(chunk)
-            if offset > descriptor.size:
-                raise DataLoss(f"content {descriptor.digest}: the registry sends more than its {descriptor.size} bytes")
-            await writer.write(chunk)
-            show(_progress(descriptor, offset, State.FETCHING))
+    try:
+        async with aclosing(registry.fetch(reference, descriptor, offset)) as chunks:
+            async for chunk in chunks:
+                offset += len(chunk)
+                if offset > descriptor.size:
+                    raise DataLoss(
+                        f"content {descriptor.digest}: the registry sends more than its {descriptor.size} bytes"
+                    )
+                await writer.write(chunk)
+                show(_progress(descriptor, offset, State.FETCHING))
+    finally:
+        await writer.flush()
     if offset < descriptor.size:
         raise DataLoss(f"content {descriptor.digest}: the registry has {offset} bytes of its {descriptor.size}")
 

@@ -10,6 +10,7 @@ from corten.oci_image.model import ImageConfig, Manifest, PulledImage
 from corten.platforms import Platform
 from corten.references import Reference
 
+from .arrival import Arrival
 from .client import RegistryClient
 from .copying import copy_blob
 from .progress import Progress, Show, State, ignore
@@ -74,6 +75,7 @@ class Layers:
         self._show = show
         self._slots = slots
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._arrivals: dict[str, Arrival] = {}
 
     def start(self, group: asyncio.TaskGroup, blobs: Sequence[Descriptor]) -> None:
         """Fetch all of these, each once; the first error ends the group."""
@@ -81,12 +83,21 @@ class Layers:
             if blob.digest not in self._tasks:
                 kind = media_types.kind(blob.media_type)
                 self._show(Progress(blob.digest, kind, 0, blob.size, State.WAITING))
+                self._arrivals[blob.digest] = Arrival(blob.digest)
                 self._tasks[blob.digest] = group.create_task(self._copy(blob), name=f"pull {blob.digest}")
 
     async def ready(self, blob: Descriptor) -> None:
         """Wait until a blob that was started is there."""
         await asyncio.shield(self._tasks[blob.digest])
 
+    def arrival(self, blob: Descriptor) -> Arrival:
+        """How a blob that was started comes."""
+        return self._arrivals[blob.digest]
+
     async def _copy(self, blob: Descriptor) -> None:
-        async with self._slots:
-            await copy_blob(self._registry, self._reference, blob, self._sink, {}, self._show)
+        arrival = self._arrivals[blob.digest]
+        try:
+            async with self._slots:
+                await copy_blob(self._registry, self._reference, blob, self._sink, {}, self._show, arrival)
+        finally:
+            arrival.close()

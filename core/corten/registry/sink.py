@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from corten.contracts.content import ContentInfo, ContentStore, ContentWriter
+from corten.contracts.content import ContentInfo, ContentStore, ContentWriter, Growing
 from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, NotFound, ResourceExhausted
 from corten.oci_image import gc_labels
@@ -17,6 +17,9 @@ class BlobWriter(Protocol):
     @property
     def offset(self) -> int:
         """How many bytes are there; more than 0 at first when an ingest is resumed."""
+
+    def fileno(self) -> int:
+        """A descriptor of the file to which the bytes are appended, or -1 where there is none."""
 
     async def write(self, data: bytes) -> None: ...
     async def truncate(self) -> None:
@@ -144,6 +147,9 @@ class _StoreWriter:
     @property
     def offset(self) -> int:
         return self._writer.status().offset
+
+    def fileno(self) -> int:
+        return self._writer.fileno() if isinstance(self._writer, Growing) else -1
 
     async def write(self, data: bytes) -> None:
         await self._run(self._writer.write, data)

@@ -62,6 +62,9 @@ class LocalWriter:
                     rest = rest[written:]
             return len(data)
 
+    def fileno(self) -> int:
+        return self._fd
+
     def truncate(self, size: int) -> None:
         with self._lock:
             fd = self._open_fd("truncate")

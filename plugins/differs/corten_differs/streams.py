@@ -12,8 +12,7 @@ from typing import IO, cast
 
 import zstandard
 from corten import digests
-from corten.contracts.diff import ALL_THERE
-from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unavailable
+from corten.errors import CortenError, InvalidArgument, ResourceExhausted
 from isal import igzip_lib
 
 from .exchange import Limits
@@ -60,6 +59,11 @@ class Source:
             return start
         return self._read(size)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the file grows no more."""
+        return self._more < 0
+
     def digest(self) -> str:
         """Of all bytes read so far; empty if they are not hashed."""
         return f"{self._algorithm}:{self._hash.hexdigest()}" if self._hash is not None else ""
@@ -80,11 +84,8 @@ class Source:
         return data
 
     def _wait(self) -> None:
-        words = os.read(self._more, 4096)
-        if not words:
-            raise Unavailable("the rest of the blob is not coming")
-        if words.endswith(ALL_THERE):
-            self._more = -1
+        if not os.read(self._more, 4096):
+            self._more = -1  # it grows no more
 
 
 def decompressed(source: Source) -> Iterator[bytes]:

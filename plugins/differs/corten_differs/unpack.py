@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from corten.contracts.mounts import Mount
-from corten.errors import CortenError, DataLoss, Internal, mapped
+from corten.errors import CortenError, DataLoss, Internal, Unavailable, mapped
 from corten.linux import syscalls
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -49,7 +49,9 @@ def apply(payload: bytes, fds: Sequence[int]) -> bytes:
         chunks = _reporting(pipeline, source, fds[-1]) if request["progress"] else iter(pipeline)
         found = extract(tree, TarStream(chunks), absolute_names=request["absolute_names"])
     except Exception as error:
-        if not request["arriving"]:  # where it would wait for bytes that may come late
+        if request["arriving"]:
+            _check_end(source, request)
+        else:
             pipeline.close()
             _verify(source, request)  # damaged bytes explain whatever else went wrong
         if isinstance(error, CortenError):
@@ -80,8 +82,15 @@ def extract(tree: Tree, stream: TarStream, *, absolute_names: bool = False) -> A
     return None
 
 
+def _check_end(source: Source, request: dict[str, Any]) -> None:
+    if source.ended and source.count < request["size"]:
+        raise Unavailable(f"the blob ends after {source.count} of its {request['size']} bytes: the rest did not come")
+
+
 def _verify(source: Source, request: dict[str, Any]) -> None:
     source.drain()
+    if request["arriving"]:
+        _check_end(source, request)
     digest, size = request["digest"], request["size"]
     if source.digest() not in ("", digest):
         raise DataLoss(f"blob {digest}: its bytes have the digest {source.digest()}")

@@ -8,7 +8,7 @@ from typing import Self
 
 from corten import labels as label_rules
 from corten.api.events.content_pb2 import ContentCreate
-from corten.contracts.content import ContentInfo, ContentStore, ContentWriter, IngestStatus
+from corten.contracts.content import ContentInfo, ContentStore, ContentWriter, Growing, IngestStatus
 from corten.contracts.scope import Scope
 from corten.errors import AlreadyExists, FailedPrecondition, NotFound, Unimplemented
 
@@ -55,6 +55,11 @@ class NamespacedWriter:
         if size:
             raise Unimplemented(f"ingest {rows.shown(self._opening.ref)}: it can only be truncated to 0, not {size}")
         self._unshared(0).truncate(0)
+
+    def fileno(self) -> int:
+        """Of `Growing`: the backend's file; -1 while the blob is shared."""
+        inner: object = self._inner
+        return inner.fileno() if isinstance(inner, Growing) else -1
 
     def digest(self) -> str:
         return self._opening.expected if self._inner is None else self._inner.digest()

@@ -22,7 +22,7 @@ from .parts import Parts
 from .pulling import to_unpack
 from .recompressing import recompressed
 from .reporting import Report
-from .unpacking import Unpacking
+from .unpacking import AllThere, Unpacking
 
 MAX_DEPTH = 4
 """Indexes within indexes that are looked through for what to unpack."""
@@ -137,11 +137,7 @@ async def unpack_stored(parts: Parts, scope: Scope, target: Descriptor, wanted: 
     snapshotter = wanted.snapshotter or parts.config.default_snapshotter
     images = await _manifests(parts, scope, target, 0)
     for image in to_unpack(images, replace(wanted, snapshotter=snapshotter)):
-        await Unpacking(parts, scope, snapshotter, report).unpack(image, _there)
-
-
-async def _there(layer: Descriptor) -> None:
-    """Layers of an archive are in the store before anything is unpacked."""
+        await Unpacking(parts, scope, snapshotter, report).unpack(image, AllThere())
 
 
 async def _manifests(parts: Parts, scope: Scope, target: Descriptor, depth: int) -> list[FetchedManifest]:

@@ -27,8 +27,10 @@ class TransferConfig:
     """Layers fetched at once, by all pulls together."""
     max_concurrent_uploaded_layers: int = 3
     """Layers pushed at once, by all pushes together."""
-    max_concurrent_unpacks: int = 8
-    """Layers unpacked at once, by all pulls and imports together; those of one image one after the other."""
+    max_concurrent_unpacks: int = 0
+    """Layers unpacked at once, by all pulls and imports together; 0: as many as there are processors, at least two.
+
+    Those of one image too, if the snapshotter has the capability rebase; else one after the other."""
     concurrent_layer_fetch_buffer: Size = 4 << 20
     """Bytes of the ranges in which a large layer is fetched over several connections at once; 0: over one."""
     config_path: str = ""

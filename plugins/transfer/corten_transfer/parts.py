@@ -1,7 +1,7 @@
 """What transfers work with: the parts of the daemon, and the settings of the plugin."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ from corten.contracts.leases import LeaseStore
 from corten.contracts.metadata import Metadata
 from corten.contracts.scope import Scope
 from corten.plugin.hooks import HookRelay
+from corten.plugin.model import PluginView
+from corten.plugin.types import SNAPSHOTTER
 from corten.pools import Pools
 from corten.registry.sink import StoreSink
 from corten.registry.source import StoreSource
@@ -31,11 +33,18 @@ class Parts:
     supervisor: Supervisor
     hooks: HookRelay
     config: TransferConfig
+    plugins: Mapping[str, PluginView]
+    """Every plugin of the daemon by URI."""
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
-    unpacks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    unpacks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     unpacking: Turns = field(default_factory=Turns)
     verifiers: Verifiers = field(default_factory=Verifiers)
+
+    def rebases(self, snapshotter: str) -> bool:
+        """Whether a snapshotter takes a parent at commit, so that layers can be unpacked side by side."""
+        plugin = self.plugins.get(f"{SNAPSHOTTER}.{snapshotter}")
+        return plugin is not None and "rebase" in plugin.capabilities
 
     def sink(self, scope: Scope) -> StoreSink:
         """The namespace's content as the registry client writes to it."""

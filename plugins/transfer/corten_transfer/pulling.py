@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from corten.contracts.scope import Scope
 from corten.contracts.transfer import AskLogin, Login, RegistryImage, StoreImage, Unpack
 from corten.errors import InvalidArgument
 from corten.platforms import rank
+from corten.registry.arrival import Arrival
 from corten.registry.authority import Ask
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import Credentials
@@ -66,12 +68,30 @@ async def _fetch_and_unpack(
             for image in fetched:
                 if image.whole:
                     layers.start(group, image.manifest.layers)
+            incoming = _Incoming(layers, group)
             for wanted in destination.unpacks:
                 unpacking = Unpacking(parts, scope, wanted.snapshotter or parts.config.default_snapshotter, report)
                 for image in to_unpack(fetched, wanted):
-                    group.create_task(unpacking.unpack(image, layers.ready), name=f"unpack {image.descriptor.digest}")
+                    group.create_task(unpacking.unpack(image, incoming), name=f"unpack {image.descriptor.digest}")
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+class _Incoming:
+    """Layers from the registry, for those who unpack them."""
+
+    def __init__(self, layers: Layers, group: asyncio.TaskGroup) -> None:
+        self._layers = layers
+        self._group = group
+
+    def want(self, layers: Sequence[Descriptor]) -> None:
+        self._layers.start(self._group, layers)
+
+    async def ready(self, layer: Descriptor) -> None:
+        await self._layers.ready(layer)
+
+    def arrival(self, layer: Descriptor) -> Arrival | None:
+        return self._layers.arrival(layer)
 
 
 def to_unpack(fetched: list[FetchedManifest], wanted: Unpack) -> list[FetchedManifest]:

@@ -80,13 +80,15 @@ def _streams(context: PluginContext) -> object:
 
 def _transferer(context: PluginContext) -> object:
     import asyncio
+    import os
 
     from .local import LocalTransferer
     from .parts import Parts
 
     config = context.config_as(TransferConfig)
-    if min(config.max_concurrent_downloads, config.max_concurrent_uploaded_layers, config.max_concurrent_unpacks) < 1:
+    if min(config.max_concurrent_downloads, config.max_concurrent_uploaded_layers) < 1:
         raise InvalidArgument(f"{context.uri}: max_concurrent_… must be at least 1")
+    unpacks = config.max_concurrent_unpacks if config.max_concurrent_unpacks > 0 else max(2, os.cpu_count() or 2)
     return LocalTransferer(
         Parts(
             metadata=context.one(METADATA),
@@ -96,8 +98,9 @@ def _transferer(context: PluginContext) -> object:
             supervisor=context.supervisor,
             hooks=context.hooks,
             config=config,
+            plugins=context.plugins,
             downloads=asyncio.Semaphore(config.max_concurrent_downloads),
-            unpacks=asyncio.Semaphore(config.max_concurrent_unpacks),
+            unpacks=asyncio.Semaphore(unpacks),
             uploads=asyncio.Semaphore(config.max_concurrent_uploaded_layers),
             verifiers=_verifiers(context),
         )

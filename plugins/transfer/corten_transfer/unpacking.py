@@ -1,23 +1,50 @@
-"""Layers of an image into snapshots, each as soon as it and what lies below it are there."""
+"""Layers of an image into snapshots, while they arrive and side by side where the snapshotter allows it.
+
+Where a snapshot may get its parent at commit (capability `rebase`), all layers are unpacked at once, settled on each
+other, synced together and committed from the lowest up. Elsewhere each is unpacked on its parent, one after the other.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
-from corten.contracts.content import ContentInfo, ContentStore
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
-from corten.contracts.snapshots import Snapshotter
-from corten.errors import AlreadyExists, CortenError, DataLoss, NotFound
+from corten.errors import Cancelled, CortenError, FailedPrecondition
 from corten.oci_image import gc_labels, unpack
 from corten.oci_image.unpack import UnpackStep
+from corten.registry.arrival import Arrival
 from corten.registry.tree import FetchedManifest
 
 from .parts import Parts
 from .reporting import Report
+from .unpacking_work import Filled, Prepared, Work
 
-Ready = Callable[[Descriptor], Awaitable[None]]
-"""Waits until a layer is in the store."""
+T = TypeVar("T")
+
+
+class Incoming(Protocol):
+    """Where the layers come from."""
+
+    def want(self, layers: Sequence[Descriptor]) -> None:
+        """These are needed; said before anything else is asked of them."""
+
+    async def ready(self, layer: Descriptor) -> None:
+        """Wait until the layer is in the store. Raises what hinders it."""
+
+    def arrival(self, layer: Descriptor) -> Arrival | None:
+        """How it comes; None if it is there."""
+
+
+class AllThere:
+    """`Incoming` for layers that are in the store."""
+
+    def want(self, layers: Sequence[Descriptor]) -> None: ...
+    async def ready(self, layer: Descriptor) -> None: ...
+    def arrival(self, layer: Descriptor) -> Arrival | None:
+        return None
 
 
 class Unpacking:
@@ -27,69 +54,146 @@ class Unpacking:
         self._parts = parts
         self._scope = scope
         self._name = snapshotter
-        self._snapshots: Snapshotter = parts.metadata.snapshotter(scope, snapshotter)
-        self._content: ContentStore = parts.metadata.content(scope)
+        self._work = Work(parts.metadata.snapshotter(scope, snapshotter), parts.differ, parts.metadata.content(scope))
         self._report = report
+        self._running: set[asyncio.Future[Any]] = set()
+        self._given_up = False
 
-    async def unpack(self, image: FetchedManifest, ready: Ready) -> None:
+    async def unpack(self, image: FetchedManifest, incoming: Incoming) -> None:
         """Have a committed snapshot for each layer; the config's blob keeps the topmost.
 
         Raises DataLoss for a layer that is not what the config promises, and what differ and snapshotter raise.
         """
         assert image.config is not None
-        for step in unpack.plan(image.manifest.layers, image.config.diff_ids):
-            # Whoever else unpacks the same layers is waited for, and its snapshots are used.
-            async with self._parts.unpacking.of((self._scope.namespace, self._name, step.chain_id)):
-                if not await self._exists(step.chain_id):
-                    await ready(step.layer)
-                    async with self._parts.unpacks:
-                        await self._step(step)
-            self._report.layer("extracted", step.layer, step.layer.size)
+        steps = unpack.plan(image.manifest.layers, image.config.diff_ids)
+        missing = await self._pool("snapshots", self._work.missing, steps)
+        async with self._alone(missing):
+            missing = await self._pool("snapshots", self._work.missing, missing)
+            self._extracted(steps[: len(steps) - len(missing)])
+            try:
+                await self._unpack(missing, incoming)
+            finally:
+                self._given_up = True
+                await self._parts.supervisor.operation("clear up after an unpack", self._clear())
         if top := unpack.chain_id(image.config.diff_ids):
-            await self._label(image.manifest.config.digest, gc_labels.of_unpacked(self._name, top))
+            labels = gc_labels.of_unpacked(self._name, top)
+            await self._pool("content", self._work.relabel, image.manifest.config.digest, labels)
 
-    async def _step(self, step: UnpackStep) -> None:
-        """Runs to its end also if the transfer is cancelled, so that nothing half done is left."""
-        self._report.layer("extracting", step.layer, 0)
+    async def _unpack(self, steps: Sequence[UnpackStep], incoming: Incoming) -> None:
+        if len(steps) > 1 and self._parts.rebases(self._name):
+            steps = await self._together(steps, incoming)
+        for number, step in enumerate(steps):
+            prepared = await self._prepare(step, alone=False)
+            if prepared is not None:
+                incoming.want([each.layer for each in steps[number:]])
+                filled = await self._filled(prepared, incoming)
+                await self._finish([filled])
+            self._extracted([step])
+
+    async def _together(self, steps: Sequence[UnpackStep], incoming: Incoming) -> Sequence[UnpackStep]:
+        """All at once, the lowest on its parent; returns what must be unpacked one by one."""
+        tasks: list[asyncio.Task[Filled | None]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, step in enumerate(steps):
+                    prepared = await self._prepare(step, alone=number > 0)
+                    if prepared is None:
+                        break
+                    incoming.want([step.layer])
+                    tasks.append(group.create_task(self._attempt(prepared, incoming)))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        filled: list[Filled] = []
+        for task in tasks:
+            if (found := task.result()) is None:
+                break
+            filled.append(found)
+        left = await self._finish(filled) if filled else []
+        return [*left, *steps[len(filled) :]]
+
+    async def _attempt(self, prepared: Prepared, incoming: Incoming) -> Filled | None:
+        """None for a layer that needs those below it."""
+        try:
+            return await self._filled(prepared, incoming)
+        except FailedPrecondition:
+            if not prepared.alone:
+                raise
+            return None
+
+    async def _filled(self, prepared: Prepared, incoming: Incoming) -> Filled:
+        layer = prepared.step.layer
+        arrival = incoming.arrival(layer)
+        if arrival is None or not await arrival.begun():
+            await incoming.ready(layer)
+        async with self._parts.unpacks:
+            self._report.layer("extracting", layer, 0)
+            if arrival is not None and arrival.under_way:
+                try:
+                    return await self._fill(prepared, arrival)
+                except FailedPrecondition:
+                    raise
+                except CortenError:
+                    # These bytes were not checked yet: if they were wrong, the fetch says so, or gets others.
+                    await incoming.ready(layer)
+                    prepared = await self._prepared_anew(prepared)
+            await incoming.ready(layer)
+            return await self._fill(prepared, None)
+
+    async def _fill(self, prepared: Prepared, source: Arrival | None) -> Filled:
         loop = asyncio.get_running_loop()
 
-        def progress(offset: int) -> None:
-            loop.call_soon_threadsafe(self._report.layer, "extracting", step.layer, offset)
+        def told(offset: int) -> None:
+            if self._given_up:
+                raise Cancelled("the unpacking was given up")
+            loop.call_soon_threadsafe(self._report.layer, "extracting", prepared.step.layer, offset)
 
-        work = self._parts.pools.run("diff", self._apply, step, progress)
-        await self._parts.supervisor.operation(f"unpack {step.layer.digest}", work)
+        return await self._operation(
+            f"unpack {prepared.step.layer.digest}",
+            self._pool("diff", self._work.fill, prepared, source, told),
+        )
 
-    def _apply(self, step: UnpackStep, progress: Callable[[int], None]) -> None:
-        try:
-            mounts = self._snapshots.prepare(step.key, step.parent, step.labels)
-        except AlreadyExists:  # a snapshotter that has the layer already, remotely say, answers so
-            self._snapshots.stat(step.chain_id)
-            return
-        try:
-            applied = self._parts.differ.apply(step.layer, mounts, self._content, progress=progress)
-            if applied.digest != step.diff_id:
-                raise DataLoss(
-                    f"layer {step.layer.digest}: unpacks to {applied.digest}, "
-                    f"but the image's config says {step.diff_id}"
-                )
-            self._snapshots.commit(step.chain_id, step.key, step.labels)
-        except BaseException as error:
-            with suppress(CortenError):
-                self._snapshots.remove(step.key)
-            if isinstance(error, AlreadyExists):  # another client was faster: its snapshot is as good
-                return
-            raise
-        self._relabel(step.layer.digest, dict(step.layer_labels))
+    async def _prepare(self, step: UnpackStep, *, alone: bool) -> Prepared | None:
+        work = self._pool("snapshots", lambda: self._work.prepare(step, alone=alone))
+        return await self._operation(f"prepare {step.chain_id}", work)
 
-    async def _exists(self, name: str) -> bool:
-        try:
-            await self._parts.pools.run("snapshots", self._snapshots.stat, name)
-        except NotFound:
-            return False
-        return True
+    async def _prepared_anew(self, prepared: Prepared) -> Prepared:
+        step = replace(prepared.step, key=unpack.extract_key(prepared.step.chain_id))
+        again = await self._prepare(step, alone=prepared.alone)
+        if again is None:
+            raise FailedPrecondition(f"snapshot {step.chain_id}: it came from elsewhere meanwhile (pull again)")
+        return again
 
-    async def _label(self, digest: str, labels: dict[str, str]) -> None:
-        await self._parts.pools.run("content", self._relabel, digest, labels)
+    async def _finish(self, filled: Sequence[Filled]) -> Sequence[UnpackStep]:
+        left = await self._operation("commit layers", self._pool("diff", self._work.finish, filled))
+        self._extracted([each.prepared.step for each in filled[: len(filled) - len(left)]])
+        return [replace(step, key=unpack.extract_key(step.chain_id)) for step in left]
 
-    def _relabel(self, digest: str, labels: dict[str, str]) -> None:
-        self._content.update(ContentInfo(digest, labels=labels), [f"labels.{key}" for key in labels])
+    def _extracted(self, steps: Sequence[UnpackStep]) -> None:
+        for step in steps:
+            self._report.layer("extracted", step.layer, step.layer.size)
+
+    @asynccontextmanager
+    async def _alone(self, steps: Sequence[UnpackStep]) -> AsyncIterator[None]:
+        """Whoever else unpacks the same layers is waited for, and its snapshots are used; lowest first, so that no two
+        wait for each other."""
+        async with AsyncExitStack() as stack:
+            for step in steps:
+                key = (self._scope.namespace, self._name, step.chain_id)
+                await stack.enter_async_context(self._parts.unpacking.of(key))
+            yield
+
+    async def _pool(self, kind: str, call: Callable[..., T], *args: Any) -> T:
+        return await self._parts.pools.run(kind, call, *args)
+
+    async def _operation(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        """Runs to its end also if the transfer is cancelled; `_clear` waits for it."""
+        running = asyncio.ensure_future(self._parts.supervisor.operation(name, work))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await asyncio.shield(running)
+
+    async def _clear(self) -> None:
+        if self._running:
+            await asyncio.wait(list(self._running))
+        if self._work.keys:
+            await self._pool("snapshots", self._work.clear)
