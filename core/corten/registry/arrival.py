@@ -37,7 +37,8 @@ class Arrival:
             if self._file < 0:
                 raise Unavailable(f"content {self._digest}: it is not on its way (any more)")
             reading, writing = os.pipe()
-            os.set_blocking(writing, False)
+            if sys.platform != "win32":
+                os.set_blocking(writing, False)
             self._pipes.append(writing)
             return _again(self._file), reading
 
