@@ -1,0 +1,1 @@
+"""Pods: made, stopped, removed, listed."""
