@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 from corten import CONTAINERD_VERSION
@@ -14,9 +15,15 @@ from corten.plugin.types import CRI, EVENT, LEASE, METADATA, NRI, RUNTIME, SANDB
 from corten.wire.service import Service
 
 from .config.server import ServerConfig
+from .handlers import Handlers
 from .images.starting import ImageParts
 from .parts import CriSettings, Parts
+from .pods.pausing import Pausing
+from .pods.removing import Removal as PodRemoval
+from .pods.running import Running
+from .pods.service import PodService
 from .service import service
+from .state.store import CriStore
 from .status.node import NodeStatus
 from .versions import Versions
 
@@ -25,7 +32,18 @@ assert sys.platform != "win32"
 
 from .cni.network import CniNetwork
 from .cni.settings import of_config
+from .containers.creating import Creation
+from .containers.execs import ContainerExecs
+from .containers.exits import Exits
+from .containers.image_volumes import ImageVolumes
+from .containers.memory import watch_memory
+from .containers.removing import Removal as ContainerRemoval
+from .containers.service import ContainerService
+from .containers.specs import spec_of
+from .containers.starting import Start
+from .containers.stopping import Stop
 from .namespaces.pod_namespaces import NamespaceMaker
+from .recovery import Recovery
 
 T = TypeVar("T")
 
@@ -35,7 +53,26 @@ class CriServices:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._runtime_side: list[object] = [Versions(CONTAINERD_VERSION.removeprefix("v")), NodeStatus(parts)]
+        pausing = Pausing(parts)
+        pod_removal = PodRemoval(parts, pausing)
+        image_volumes = ImageVolumes(parts)
+        self.exits = Exits(parts, partial(spec_of, parts))
+        stop = Stop(parts, self.exits)
+        removal = ContainerRemoval(parts, stop)
+        creation = Creation(parts, removal, pausing, image_volumes)
+        execs = ContainerExecs(parts)
+        pod_removal.stop_container = lambda id: stop.stop(id, 0)
+        pod_removal.remove_container = removal.remove
+        pod_removal.release_volumes = image_volumes.release
+        pausing.watch = lambda pod, task: self.exits.watch_other(pod.id, pod_removal.pause_ended(pod.id, task))
+        self._recovery = Recovery(parts, self.exits, pod_removal, removal, pausing)
+        self._runtime_side: list[object] = [
+            Versions(CONTAINERD_VERSION.removeprefix("v")),
+            NodeStatus(parts),
+            PodService(parts, Running(parts, pod_removal, pausing), pod_removal, pausing),
+            ContainerService(parts, creation, Start(parts, self.exits.watch), stop, removal, execs),
+            parts.streaming,
+        ]
         self._image_side: list[object] = [parts.images.service]
 
     @property
@@ -49,7 +86,18 @@ class CriServices:
     async def start(self) -> None:
         """Begins the recovery; calls wait for it."""
         await self._parts.network.start()
-        self._parts.ready.set()
+        self._parts.supervisor.job("cri: containers killed for memory", partial(watch_memory, self._parts, self.exits))
+        self._parts.supervisor.background("cri: recovery", self._recover())
+
+    async def close(self) -> None:
+        """Pods and containers run on."""
+        await self.exits.close()
+
+    async def _recover(self) -> None:
+        try:
+            await self._recovery.recover()
+        finally:
+            self._parts.ready.set()
 
 
 def assemble(context: PluginContext) -> CriServices:
@@ -71,6 +119,8 @@ def assemble(context: PluginContext) -> CriServices:
         workers=context.workers,
         hooks=context.hooks,
         plugins=context.plugins,
+        handlers=Handlers(settings.config, context.one(RUNTIME)),
+        store=CriStore(context.one(METADATA), context.one(SANDBOX_STORE), context.root),
         namespaces=NamespaceMaker(context.workers, context.pools),
         network=CniNetwork(context.pools, context.supervisor, context.root / "cni", of_config(settings.config)),
         nri=next(iter(context.each(NRI).values()), None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,6 +103,8 @@ def _filled(message: Message, options: Mapping[str, Any]) -> Message:
         name = names.get(key.replace("_", "").lower())
         if name is None:
             raise InvalidArgument(f"runtime options: there is no {key} in {message.DESCRIPTOR.full_name}")
+        if isinstance(getattr(message, name), bytes) and isinstance(value, str):
+            value = value.encode()
         try:
             setattr(message, name, value)
         except TypeError as error:
@@ -114,5 +117,5 @@ def _packed(message: Message) -> AnyValue:
 
 
 def _kernel() -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    match = re.match(r"(\d+)\.(\d+)", platform.release())
     return (int(match[1]), int(match[2])) if match else (0, 0)

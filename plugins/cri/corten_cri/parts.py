@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -21,8 +22,12 @@ from .contracts import (
     Network,
     Streaming,
 )
+from .handlers import Handlers
+from .state.arrivals import Arrivals
 from .state.containers import Container
+from .state.locks import Locks
 from .state.pods import Pod
+from .state.store import CriStore
 from .state.table import Table
 
 if TYPE_CHECKING:
@@ -78,8 +83,12 @@ class Parts:
     hooks: HookRelay
     plugins: Mapping[str, PluginView]
     namespaces: Namespaces
+    handlers: Handlers
+    store: CriStore
     nri: Nri | None = None
     """None where the plugin is not there."""
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    pod_locks: Locks = field(default_factory=Locks)
     pods: Table[Pod] = field(default_factory=lambda: Table("pod sandbox"))
     containers: Table[Container] = field(default_factory=lambda: Table("container"))
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,6 +113,14 @@ class Parts:
     async def task(self, id: str) -> Task:
         """The task of a container, or of a pod's pause container. Raises NotFound."""
         return await self.runtime.get(NAMESPACE, id)
+
+    def snapshotter(self, handler: str) -> str:
+        """Id of the snapshotter of a handler's containers."""
+        return self.handlers.chosen(handler)[1].snapshotter or self.images.images.snapshotter(handler)
+
+    def holding_nri(self) -> AbstractAsyncContextManager[None]:
+        """`Nri.holding`, or nothing where NRI is not there."""
+        return nullcontext() if self.nri is None else self.nri.holding()
 
     def containers_of(self, pod_id: str) -> list[Container]:
         """The containers of a pod, oldest first."""

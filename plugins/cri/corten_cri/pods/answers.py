@@ -16,7 +16,7 @@ def item(pod: Pod) -> pb.PodSandbox:
     return pb.PodSandbox(
         id=pod.id,
         metadata=pod.config.metadata,
-        state=pod.wire_state,
+        state=pb.PodSandboxState.Name(pod.wire_state),
         created_at=pod.created_at,
         labels=pod.config.labels,
         annotations=pod.config.annotations,
@@ -30,7 +30,7 @@ def status(pod: Pod) -> pb.PodSandboxStatus:
     return pb.PodSandboxStatus(
         id=pod.id,
         metadata=pod.config.metadata,
-        state=pod.wire_state,
+        state=pb.PodSandboxState.Name(pod.wire_state),
         created_at=pod.created_at,
         network=pb.PodSandboxNetworkStatus(
             ip=addresses[0] if addresses else "",

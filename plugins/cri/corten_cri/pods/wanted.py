@@ -27,14 +27,19 @@ def check(config: pb.PodSandboxConfig) -> None:
     ):
         for text in texts:
             if any(letter.isspace() or not letter.isprintable() for letter in text):
-                raise InvalidArgument(f'pod sandbox "{config.metadata.name}": {what} {text!r} has a space or worse in it')
+                raise InvalidArgument(
+                    f'pod sandbox "{config.metadata.name}": {what} {text!r} has a space or worse in it'
+                )
     for what, path in (("log_directory", config.log_directory), ("cgroup_parent", config.linux.cgroup_parent)):
         if ".." in path.split("/") or "\0" in path:
             raise InvalidArgument(f'pod sandbox "{config.metadata.name}": {what} {path!r} leads upwards')
 
 
-def id_maps(options: pb.UserNamespace) -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
+def id_maps(namespaces: pb.NamespaceOption) -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
     """The maps of uids and gids of a pod; empty for one in the host's user namespace. Raises InvalidArgument."""
+    if not namespaces.HasField("userns_options"):
+        return (), ()
+    options = namespaces.userns_options
     uids, gids = _map("uids", options.uids), _map("gids", options.gids)
     if options.mode == pb.NODE and (uids or gids):
         raise InvalidArgument("user namespace: mode NODE takes no id mappings")

@@ -1,0 +1,180 @@
+"""The pause process of a pod that needs one: a container of the pod's own id, as containerd has it.
+
+A pod gets it when a container first wants the pod's process namespace, or from the start where its handler says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.contracts.mounts import Mount
+from corten.contracts.objects import AnyValue
+from corten.contracts.objects import Container as StoredContainer
+from corten.contracts.runtime import CreateOptions, Status, Stdio, Task
+from corten.errors import CortenError, FailedPrecondition, NotFound
+from corten.linux import oom
+from corten.oci import cgroup_paths, spec
+from corten.oci.image_defaults import ImageDefaults, parse
+from corten.oci.options import Namespaces, Resources, Security, SpecOptions, User
+
+from ..annotations import of_pod
+from ..contracts import NAMESPACE
+from ..parts import SCOPE, Parts
+from ..state.pods import Pod
+from ..state.store import kept_labels
+from .namespaces_of import namespaces_of
+from .pause_program import NAME, ensure_root
+
+log = logging.getLogger(__name__)
+
+OOM_SCORE = -998
+"""As the kubelet wants a pod's own process."""
+KILL = 9
+_USER = 65535
+
+
+class Pausing:
+    """`watch` is told of a pause process that runs, so that its end is seen."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.watch: Callable[[Pod, Task], None] = _unwatched
+
+    async def ensure(self, pod_id: str) -> int:
+        """The pid of the pod's pause process, which is started if there is none yet. Raises FailedPrecondition."""
+        parts = self._parts
+        async with parts.pod_locks.holding(f"pause {pod_id}"):
+            pod = parts.pods.get(pod_id)
+            if not pod.pause:
+                pod = await self.begin(pod)
+                parts.pods.put(pod)
+                await parts.stored(parts.store.save_pod, pod)
+            try:
+                return (await parts.task(pod.id)).pid
+            except NotFound as error:
+                raise FailedPrecondition(f"pod sandbox {pod.id}: its pause process has ended") from error
+
+    async def pid(self, pod: Pod) -> int:
+        """Of the pause process; 0 for none."""
+        if pod.pause:
+            with suppress(NotFound):
+                return (await self._parts.task(pod.id)).pid
+        return 0
+
+    async def begin(self, pod: Pod) -> Pod:
+        """Make and start it; the pod with `pause` set. On failure nothing is left."""
+        parts = self._parts
+        try:
+            stored, rootfs = await self._record(pod)
+            task = await parts.runtime.create(NAMESPACE, pod.id, self._options(pod, stored, rootfs))
+            await task.start()
+        except BaseException:
+            with suppress(CortenError):
+                await self.end(pod)
+            raise
+        self.watch(pod, task)
+        return replace(pod, pause=pod.id)
+
+    async def end(self, pod: Pod) -> None:
+        """Kill it and take away its task, record and snapshot; harmless if there is none."""
+        parts = self._parts
+        with suppress(NotFound):
+            await _ended(await parts.task(pod.id))
+        containers = parts.metadata.containers(SCOPE)
+        try:
+            stored = containers.get(pod.id)
+        except NotFound:
+            return
+        await parts.stored(containers.delete, pod.id)
+        if stored.snapshot_key:
+            with suppress(NotFound):
+                snapshots = parts.metadata.snapshotter(SCOPE, stored.snapshotter)
+                await parts.pools.run("snapshots", snapshots.remove, stored.snapshot_key)
+
+    async def _record(self, pod: Pod) -> tuple[StoredContainer, Sequence[Mount]]:
+        parts = self._parts
+        handler = parts.handlers.chosen(pod.handler)[1]
+        root = parts.state / "pause"
+        stored = StoredContainer(
+            id=pod.id,
+            labels=kept_labels(pod.config.labels, "sandbox"),
+            runtime=parts.handlers.runtime_info(pod.handler),
+            sandbox=pod.id,
+        )
+        if handler.pause == "needed" and await parts.run(ensure_root, root):
+            document = self._spec(pod, SpecOptions(args=(f"/{NAME}",), root=str(root)), ImageDefaults())
+            made = await parts.stored(parts.metadata.containers(SCOPE).create, _with_spec(stored, document))
+            return made, ()
+        return await self._from_image(pod, stored)
+
+    async def _from_image(self, pod: Pod, stored: StoredContainer) -> tuple[StoredContainer, Sequence[Mount]]:
+        parts, images = self._parts, self._parts.images
+        reference = images.config.pinned_images.get("sandbox", "")
+        try:
+            image = await images.images.find(reference)
+        except NotFound:
+            if parts.handlers.chosen(pod.handler)[1].disable_pause_image_pull:
+                raise
+            await images.pulls.pull(reference, None, pod.handler)
+            image = await images.images.find(reference)
+        defaults = parse(image.execution)
+        options = SpecOptions(user=User(_USER, _USER, (_USER,)))
+        stored = replace(stored, image=image.name, snapshotter=parts.snapshotter(pod.handler), snapshot_key=pod.id)
+        stored = _with_spec(stored, self._spec(pod, options, defaults))
+        made = await parts.stored(parts.metadata.containers(SCOPE).create, stored)
+        return made, await images.images.prepare(SCOPE, image, pod.id, stored.snapshotter)
+
+    def _spec(self, pod: Pod, options: SpecOptions, image: ImageDefaults) -> spec.Spec:
+        parent = pod.config.linux.cgroup_parent
+        own_pids = None if pod.namespaces.pid == pb.NODE else ""
+        return spec.build(
+            NAMESPACE,
+            pod.id,
+            replace(
+                options,
+                read_only=True,
+                without_mounts=("/run", "/dev/shm", "/dev/mqueue"),
+                namespaces=namespaces_of(pod, Namespaces(pid=own_pids)),
+                cgroups_path=cgroup_paths.below(parent, pod.id) if parent else "",
+                resources=Resources(cpu_shares=2),
+                oom_score_adj=oom.clamped(OOM_SCORE),
+                security=Security(drop=("ALL",), no_new_privileges=True),
+                annotations=of_pod(self._parts, pod),
+            ),
+            image,
+        )
+
+    def _options(self, pod: Pod, stored: StoredContainer, rootfs: Sequence[Mount]) -> CreateOptions:
+        return CreateOptions(
+            spec=stored.spec.value if stored.spec else b"",
+            rootfs=rootfs,
+            stdio=Stdio(),
+            runtime=stored.runtime,
+            runtime_path=self._parts.handlers.runtime_path(pod.handler),
+            sandbox_id=pod.id,
+        )
+
+
+def _with_spec(stored: StoredContainer, document: spec.Spec) -> StoredContainer:
+    return replace(stored, spec=AnyValue(spec.SPEC_TYPE, json.dumps(document, separators=(",", ":")).encode()))
+
+
+async def _ended(task: Task) -> None:
+    if (await task.state()).status is not Status.STOPPED:
+        with suppress(NotFound):
+            await task.kill(KILL, all=True)
+        await task.wait()
+    await task.delete()
+
+
+def _unwatched(pod: Pod, task: Task) -> None:
+    return
+
+
+Ensure = Callable[[str], Awaitable[int]]
+"""`Pausing.ensure`."""
