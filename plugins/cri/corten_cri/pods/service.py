@@ -62,7 +62,9 @@ class PodService:
         if request.verbose:
             runtime = parts.handlers.runtime_info(pod.handler)
             gone = parts.namespaces.missing(pod.pins)
-            info["info"] = answers.info(pod, runtime, await self._pausing.pid(pod), gone, None)
+            info["info"] = answers.info(
+                pod, runtime, await self._pausing.pid(pod), gone, parts.network.describe_pod(pod.id)
+            )
         return pb.PodSandboxStatusResponse(status=answers.status(pod), info=info)
 
     @cancellable
