@@ -106,6 +106,7 @@ class Daemon:
             [str(CORTEN), "--address", self.address, "--namespace", namespace, *args],
             capture_output=True, text=True, timeout=timeout, check=False, input=input,
             stdin=subprocess.DEVNULL if input is None else None,
+            env={**os.environ, "CORTEN_LOGS": f"{self.folder}/logs"},
         )  # fmt: skip
 
     def _answers_or_ended(self) -> bool:

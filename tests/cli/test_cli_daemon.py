@@ -1,9 +1,6 @@
 """The command against a real cortend with real containers: what a person types, and what comes of it."""
 
 import json
-import os
-import pty
-import select
 import signal
 import subprocess
 import time
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import images
 import pytest
+from cli.typing import Terminal
 from corten.cli import exits
 from daemon import CORTEN, Daemon
 from peers import registry, wait_until
@@ -233,39 +231,6 @@ def test_an_exit_code_stays_to_be_seen(corten: Corten) -> None:
 def test_an_image_for_another_platform_is_not_run_unasked(corten: Corten) -> None:
     done = corten("run", "--rm", "--pull", "never", "--platform", "linux/s390x", IMAGE, "true", code=125)
     assert "only for linux/amd64" in done.stderr
-
-
-class Terminal:
-    """`corten …` on a pseudo-terminal, as a person has it."""
-
-    def __init__(self, daemon: Daemon, *args: str) -> None:
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.execv(CORTEN, [str(CORTEN), "-a", daemon.address, "-n", "cli", *args])
-        self.seen = b""
-
-    def type(self, text: bytes) -> None:
-        os.write(self._fd, text)
-
-    def until(self, text: bytes, timeout: float = 20) -> None:
-        end = time.monotonic() + timeout
-        while text not in self.seen:
-            ready, _, _ = select.select([self._fd], [], [], max(0, end - time.monotonic()))
-            assert ready, f"waited for {text!r}, saw {self.seen!r}"
-            try:
-                self.seen += os.read(self._fd, 4096)
-            except OSError:
-                raise AssertionError(f"ended before {text!r}, saw {self.seen!r}") from None
-
-    def ended(self) -> int:
-        while True:
-            try:
-                if not os.read(self._fd, 4096):
-                    break
-            except OSError:
-                break
-        os.close(self._fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def test_a_terminal(daemon: Daemon, corten: Corten) -> None:

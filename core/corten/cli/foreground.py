@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 from corten.client import terminal
 from corten.client.attachment import Streams
 from corten.client.detach import parse
+from corten.client.logs import LOG_LABEL
 from corten.client.process import Process
-from corten.client.run import KILL, start
+from corten.client.run import KILL, start, start_logged
 from corten.errors import CortenError
 
 from . import exits
@@ -90,13 +91,20 @@ class Foreground:
         return self._keys
 
 
-async def start_detached(client: Client, container: Container, *, tty: bool, interactive: bool) -> Process:
-    """Start it with nobody attached: with FIFOs to attach to later if it wants a terminal or input, else without."""
-    if not (tty or interactive):
-        return await start(client, container)
-    process = await start(client, container, Streams(stdin=STDIN, stdout=None, stderr=None), tty=tty, copy=False)
-    await process.release()
-    return process
+async def start_detached(client: Client, container: Container, *, tty: bool, interactive: bool) -> None:
+    """Start it with nobody attached: its output goes to its log, and input can come from whoever attaches later.
+
+    Where the daemon knows no logs that can be joined, a terminal or input are FIFOs that wait for somebody to attach.
+    """
+    path = container.labels.get(LOG_LABEL, "")
+    joinable = (tty or interactive) and await client.attachments.offered()
+    if path and (joinable or not (tty or interactive)):
+        await start_logged(client, container, path, tty=tty, stdin=interactive or tty)
+    elif tty or interactive:
+        process = await start(client, container, Streams(stdin=STDIN, stdout=None, stderr=None), tty=tty, copy=False)
+        await process.release()
+    else:
+        await start(client, container)
 
 
 class _Forwarding:

@@ -35,12 +35,17 @@ def age(nanoseconds: int, now: float | None = None) -> str:
     """`3 minutes ago`; a dash for an unknown time."""
     if not nanoseconds:
         return "-"
-    amount = max(0.0, (time.time() if now is None else now) - nanoseconds / 1e9)
+    return f"{span((time.time() if now is None else now) - nanoseconds / 1e9)} ago"
+
+
+def span(seconds: float) -> str:
+    """`3 minutes`."""
+    amount = max(0.0, seconds)
     for step, word in _STEPS:
         if amount < step:
-            return f"{amount:.0f} {word}{'' if round(amount) == 1 else 's'} ago"
+            return f"{amount:.0f} {word}{'' if round(amount) == 1 else 's'}"
         amount /= step
-    return f"{amount:.1f} years ago"
+    return f"{amount:.1f} years"
 
 
 def signal_number(text: str) -> int:

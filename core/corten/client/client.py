@@ -6,6 +6,7 @@ from typing import Self
 
 from corten.wire.channel import Channel
 
+from .attachments import Attachments
 from .calls import Calls
 from .containers import Containers
 from .content import Content
@@ -96,6 +97,7 @@ class Client:
         self.leases = Leases(calls)
         self.containers = Containers(calls)
         self.tasks = Tasks(calls)
+        self.attachments = Attachments(calls)
         self.diff = Diff(calls)
         self.events = Events(calls)
         self.introspection = Introspection(calls)

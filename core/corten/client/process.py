@@ -5,10 +5,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from corten.contracts.runtime import Exit
+from corten.contracts.runtime import Exit, ProcessState
 from corten.errors import CortenError, NotFound, Unavailable
 
-from . import fifos, terminal
+from . import fifos, logs, terminal
 from .attachment import Attachment, Streams
 from .client import Client
 from .fifos import Fifos
@@ -28,7 +28,10 @@ class Process:
         exec_id: str = "",
         pipes: Fifos | None = None,
         attachment: Attachment | None = None,
+        *,
+        passing: bool = False,
     ) -> None:
+        """`passing`: others may be connected too; the FIFOs are this client's alone and go when it lets go."""
         self._client = client
         self.id = id
         self.exec_id = exec_id
@@ -36,6 +39,7 @@ class Process:
         """On the host; 0 until it is started."""
         self._pipes = pipes
         self._attachment = attachment
+        self._passing = passing
 
     def __repr__(self) -> str:
         return f"Process({self.id!r}{f', exec {self.exec_id!r}' if self.exec_id else ''}, pid={self.pid})"
@@ -47,6 +51,10 @@ class Process:
         self.pid = await self._client.tasks.start(self.id, self.exec_id)
         if copy and self._attachment is not None:
             self._attachment.copy_input(self._input_ended)
+
+    def join(self, attachment: Attachment) -> None:
+        """Have these near ends of its FIFOs."""
+        self._attachment = attachment
 
     def follow(self) -> None:
         """Copy the streams of a process that runs already."""
@@ -108,10 +116,12 @@ class Process:
             yield
 
     async def release(self) -> None:
-        """Stop copying; the process and its FIFOs stay."""
+        """Stop copying; the process stays, and so do its FIFOs unless they are this client's alone."""
         if self._attachment is not None:
             await self._attachment.close()
             self._attachment = None
+        if self._passing and self._pipes is not None:
+            self._pipes.remove()
 
     async def delete(self) -> Exit | None:
         """Remove a process that has ended, with its FIFOs; None if it is gone already."""
@@ -135,6 +145,8 @@ class Process:
             self._pipes.remove()
 
     async def _input_ended(self) -> None:
+        if self._passing:
+            return
         await self._client.tasks.close_stdin(self.id, self.exec_id)
 
 
@@ -151,13 +163,29 @@ def opened(streams: Streams | None, *, tty: bool, keys: bytes = b"") -> tuple[Fi
 
 
 async def attach(client: Client, id: str, streams: Streams, keys: bytes = b"") -> Process:
-    """Connect to the streams of a running task whose FIFOs this client made before.
+    """Connect to the streams of a running task: those of one that keeps a log, or FIFOs that this client made before.
 
-    Raises NotFound for the task, or if it has no such FIFOs.
+    Raises NotFound for the task, or if it has no such streams; FailedPrecondition for one that has ended.
     """
     state = await client.tasks.get(id)
+    if logs.is_joinable(state.stdio):
+        return await _joined(client, state, streams, keys)
     if (pipes := fifos.of(state.stdio)) is None:
-        raise NotFound(f"container {id!r}: it has no streams to attach to (start it with -t or -i)")
+        raise NotFound(f"container {id!r}: it has no streams to attach to (start it with -d, -t or -i)")
     process = Process(client, id, "", pipes, Attachment(pipes.stdio, streams, keys))
+    process.pid = state.pid
+    return process
+
+
+async def _joined(client: Client, state: ProcessState, streams: Streams, keys: bytes) -> Process:
+    """One of any number of clients: what it makes goes with it, and the end of its input is not the container's."""
+    pipes = fifos.make(stdin=streams.stdin is not None and bool(state.stdio.stdin), terminal=state.stdio.terminal)
+    process = Process(client, state.container_id, state.exec_id, pipes, passing=True)
+    try:
+        process.join(Attachment(pipes.stdio, streams, keys))
+        await client.attachments.attach(state.container_id, pipes.stdio, state.exec_id)
+    except BaseException:
+        await process.release()
+        raise
     process.pid = state.pid
     return process

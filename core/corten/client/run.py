@@ -15,7 +15,7 @@ from corten.oci.image_defaults import container_labels
 from corten.oci.options import SpecOptions, User
 from corten.platforms import Platform
 
-from . import fifos
+from . import fifos, logs, restarts
 from .attachment import Streams
 from .client import Client
 from .image import Resolved, find, resolve
@@ -89,6 +89,21 @@ async def start(
     pipes, attachment = opened(streams, tty=tty, keys=keys)
     process = Process(client, container.id, "", pipes, attachment)
     stdio = pipes.stdio if pipes else Stdio(terminal=tty)
+    return await _started(client, container, process, stdio, pipes, copy=copy)
+
+
+async def start_logged(
+    client: Client, container: Container, path: str, *, tty: bool = False, stdin: bool = False
+) -> Process:
+    """As `start`, with the output in the log at `path`; others may join where the daemon can (`process.attach`)."""
+    stdio = logs.stdio(path, joinable=await client.attachments.offered(), stdin=stdin, terminal=tty)
+    logs.make_folder(path)
+    return await _started(client, container, Process(client, container.id), stdio, None, copy=False)
+
+
+async def _started(
+    client: Client, container: Container, process: Process, stdio: Stdio, pipes: fifos.Fifos | None, *, copy: bool
+) -> Process:
     created = False
     try:
         mounts = await _rootfs(client, container)
@@ -120,11 +135,15 @@ async def remove(client: Client, id: str, *, force: bool = False) -> None:
     `force` kills a running task first; without it FailedPrecondition is raised for one. Raises NotFound.
     """
     container = await client.containers.get(id)
+    if force:
+        await restarts.say(client, container, stopped=True)
     await _remove_task(client, id, force=force)
     if container.snapshot_key:
         with suppress(NotFound):
             await client.snapshots(container.snapshotter).remove(container.snapshot_key)
     await client.containers.delete(id)
+    if (log := container.labels.get(logs.LOG_LABEL)) == logs.default_path(client.namespace, id):
+        await asyncio.to_thread(logs.remove, log)
 
 
 async def remove_ended_task(client: Client, id: str) -> None:

@@ -83,6 +83,14 @@ def _services() -> tuple[Registration, ...]:
         _grpc("streaming", "streaming.v1.Streaming", starting.streaming, one(STREAMING, "manager")),
         _grpc("transfer", "transfer.v1.Transfer", starting.transfer, each(TRANSFER), one(STREAMING, "manager")),
         Registration(
+            type=GRPC,
+            id="attachments",
+            init=starting.attachments,
+            requires=(one(RUNTIME, "task"),),
+            serves=("corten.services.attachments.v1.Attachments",),
+            summary="Lets clients join running processes that keep a log.",
+        ),
+        Registration(
             type=TTRPC,
             id="events",
             init=starting.ttrpc_events,

@@ -134,6 +134,15 @@ def diff(context: PluginContext) -> object:
     return provider(DESCRIPTOR, "Diff", DiffService(differ, context.one(METADATA), context.pools))
 
 
+def attachments(context: PluginContext) -> object:
+    from corten.api.services.attachments.v1.attachments_pb2 import DESCRIPTOR
+
+    from .attachments import AttachmentsService
+    from .provider import provider
+
+    return provider(DESCRIPTOR, "Attachments", AttachmentsService(context.one(RUNTIME)))
+
+
 def tasks(context: PluginContext) -> object:
     from corten.api.services.tasks.v1.tasks_pb2 import DESCRIPTOR
 

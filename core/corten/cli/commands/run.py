@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from corten.contracts.objects import Container
 
 DEFAULT_SHARES = 1024
+NO_LOG = "none"
 
 
 @click.command(
@@ -48,6 +50,8 @@ DEFAULT_SHARES = 1024
 @click.option("--privileged", is_flag=True, help="All capabilities and devices, nothing masked: no sandbox.")
 @click.option("--allow-new-privs", is_flag=True, help="Let set-uid programs gain privileges.")
 @click.option("--net-host", is_flag=True, help="Use the host's network.")
+@click.option("--restart", default="no", show_default=True, help="no, always, unless-stopped or on-failure[:TIMES].")
+@click.option("--log", help="With -d: the file for its output, or none; by default one that `corten logs` finds.")
 @click.option("--label", multiple=True, help="KEY=value, on the container.")
 @click.option("--annotation", multiple=True, help="KEY=value, in the OCI spec.")
 @click.option("--cgroup", default="", help="The cgroup path; /NAMESPACE/NAME by default.")
@@ -73,6 +77,10 @@ def run(session: Session, /, **given: Any) -> int:
     """
     if given["rm"] and given["detach"]:
         raise click.UsageError("--rm and --detach exclude each other: nobody would be there to remove the container")
+    if given["log"] and not given["detach"]:
+        raise click.UsageError("--log needs --detach: else the output comes here")
+    if given["restart"] != "no" and not given["detach"]:
+        raise click.UsageError("--restart needs --detach: the daemon starts it again, whoever waits here")
     if given["tty"] and not given["detach"] and not on_terminal():
         raise click.UsageError("--tty needs a terminal on standard input (leave out -t, or use --detach)")
     return session.run(lambda client: _run(client, given))
@@ -85,7 +93,7 @@ async def _run(client: Client, given: dict[str, Any]) -> int:
     from ..foreground import Foreground, start_detached
 
     await _have_image(client, given)
-    options = _options(given)
+    options = _options(given, await _daemons_labels(client, given))
     with watched() as progress:
         container = await _create(client, options, create, progress)
     foreground = Foreground(given["tty"], given["interactive"], given["detach_keys"])
@@ -133,23 +141,37 @@ async def _have_image(client: Client, given: dict[str, Any]) -> None:
     return given.update(image=image.name)
 
 
-def _options(given: dict[str, Any]) -> RunOptions:
-    from corten import identifiers, platforms
+async def _daemons_labels(client: Client, given: dict[str, Any]) -> dict[str, str]:
+    """Where the log is, and when to start it again."""
+    from corten import identifiers
+    from corten.client import logs, restarts
+
+    given["name"] = given["name"] or made_up_name(given["image"])
+    identifiers.validate(given["name"], "container name")
+    if not given["detach"] or given["log"] == NO_LOG:
+        return restarts.labels(given["restart"], "")
+    path = os.path.abspath(given["log"] or logs.default_path(client.namespace, given["name"]))
+    if given["restart"] == "no":
+        return {logs.LOG_LABEL: path}
+    uri = logs.uri(path, joinable=await client.attachments.offered())
+    return {logs.LOG_LABEL: path, **restarts.labels(given["restart"], uri)}
+
+
+def _options(given: dict[str, Any], labels: dict[str, str]) -> RunOptions:
+    from corten import platforms
     from corten.client.run import RunOptions
     from corten.contracts.objects import RuntimeInfo
 
     from ..words import pairs
 
-    name = given["name"] or made_up_name(given["image"])
-    identifiers.validate(name, "container name")
     return RunOptions(
         image=given["image"],
-        id=name,
+        id=given["name"],
         spec=_spec(given),
         user=given["user"],
         snapshotter=given["snapshotter"],
         runtime=RuntimeInfo(given["runtime"]),
-        labels=pairs(given["label"], "label"),
+        labels={**pairs(given["label"], "label"), **labels},
         platform=platforms.parse(given["platform"]) if given["platform"] else None,
     )
 

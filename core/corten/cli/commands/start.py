@@ -25,12 +25,14 @@ def start(session: Session, container: str, attach: bool) -> int:
 
 
 async def _start(client: Client, id: str, attach: bool) -> int:
+    from corten.client import restarts
     from corten.client.run import remove_ended_task
 
     from ..foreground import Foreground, start_detached
 
     container = await client.containers.get(id)
     await remove_ended_task(client, id)
+    await restarts.say(client, container, stopped=False)
     spec = json.loads(container.spec.value) if container.spec else {}
     tty = bool(spec.get("process", {}).get("terminal"))
     if attach:

@@ -24,10 +24,12 @@ def stop(session: Session, containers: tuple[str, ...], timeout: float, signal: 
     number = signal_number(signal) if signal else None
 
     async def step(client: Client, id: str) -> None:
+        from corten.client import restarts
         from corten.client.run import stop as stopped
         from corten.oci.image_defaults import STOP_SIGNAL_LABEL
 
         container = await client.containers.get(id)
+        await restarts.say(client, container, stopped=True)
         own = container.labels.get(STOP_SIGNAL_LABEL, "TERM")
         await stopped(client, id, number or signal_number(own), timeout)
 
