@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from corten import references
-from corten.errors import NotFound, Unauthenticated, Unavailable
+from corten.errors import InvalidArgument, NotFound, Unauthenticated, Unavailable
 from corten.oci_image.model import PulledImage
 from corten.platforms import Platform
 from corten.registry.client import RegistryClient
@@ -141,6 +141,48 @@ async def test_a_private_authority(secured: tuple[str, Path], tmp_path: Path) ->
     root = hosts(tmp_path, address, f'fallback = false\n[host."https://{address}"]\n[host."https://{address}"{login}')
     with pytest.raises(Unavailable, match="certificate verify failed"):
         await pulled(name, root)
+
+
+@pytest.fixture(scope="module")
+def mutual(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[tuple[str, Path]]:
+    """A registry on TLS that wants a client certificate, in front of the plain one's images."""
+    folder = tmp_path_factory.mktemp("mutual")
+    certificates(folder)
+    port = peers.free_port()
+    (folder / "registry.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nproxy: {{remoteurl: 'http://{registry}'}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http: {{addr: 127.0.0.1:{port}, tls: {{certificate: {folder}/server.crt, key: {folder}/server.key, "
+        f"clientcas: [{folder}/ca.crt]}}}}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "registry.yml")], stdout=log, stderr=log)
+        try:
+            peers.wait_until(lambda: peers.listening(port), "docker-registry listens")
+            yield f"127.0.0.1:{port}", folder
+        finally:
+            peers.stop(process)
+
+
+async def test_a_client_certificate(mutual: tuple[str, Path], tmp_path: Path) -> None:
+    """In one file or two, as hosts.toml and as docker's folders have it; none, or another's, does not do."""
+    address, folder = mutual
+    name, ca = f"{address}/lib/five:v1", f'ca = "{folder}/ca.crt"'
+    both = folder / "both.pem"
+    both.write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
+    for client in (f'[["{folder}/server.crt", "{folder}/server.key"]]', f'"{both}"', f'["{both}"]'):
+        root = hosts(tmp_path, address, f'server = "https://{address}"\n{ca}\nclient = {client}\n')
+        assert len((await pulled(name, root)).layers) == 5
+    docker = tmp_path / "docker" / address
+    docker.mkdir(parents=True)
+    for source, target in (("ca.crt", "ca.crt"), ("server.crt", "client.cert"), ("server.key", "client.key")):
+        (docker / target).write_bytes((folder / source).read_bytes())
+    assert len((await pulled(name, docker.parent)).layers) == 5
+    with pytest.raises(Unavailable, match=r"(?i)certificate"):
+        await pulled(name, hosts(tmp_path, address, f'server = "https://{address}"\n{ca}\n'))
+    wrong = f'server = "https://{address}"\nclient = ["{folder}/ca.key"]\n'
+    with pytest.raises(InvalidArgument, match="it is not a PEM file with what is needed"):
+        await pulled(name, hosts(tmp_path, address, wrong))
 
 
 async def test_a_registry_on_this_machine_may_speak_tls(secured: tuple[str, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
+from corten.contracts.transfer import WARNING
 from corten.messages.transfer import platform_message
 from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
@@ -20,7 +21,7 @@ from corten.registry.pull import pull as fetch
 
 from .client import Client
 from .image import Resolved
-from .progress import Progress, ignored
+from .progress import Progress, Warn, ignored, unheard
 from .run import SNAPSHOTTER
 from .sink import WireSink
 from .transfer import Watch
@@ -37,6 +38,8 @@ class PullOptions:
     credentials: Lookup = anonymous
     concurrency: int = CONCURRENCY
     """Layers fetched at once by this process; the daemon has its own setting."""
+    warn: Warn = unheard
+    """Told what registries warn of."""
 
 
 async def pull(client: Client, name: str, options: PullOptions | None = None, progress: Progress = ignored) -> Image:
@@ -56,7 +59,7 @@ async def _by_the_daemon(client: Client, reference: Reference, options: PullOpti
     store = ImageStore(name=str(reference), platforms=[platform], manifest_limit=1, unpacks=unpacks)
     async with client.transfers.credentials(options.credentials) as asking:
         source = registry_message(reference, options.plain_http, asking)
-        await client.transfers.run(source, store, shown(progress))
+        await client.transfers.run(source, store, shown(progress, options.warn))
     return await client.images.get(str(reference))
 
 
@@ -70,7 +73,11 @@ async def _by_this_process(client: Client, reference: Reference, options: PullOp
                 image = Resolved(str(reference), target, manifest, config)
                 await unpack(leased, image, options.snapshotter, progress, stored)
 
-        async with RegistryClient(credentials=options.credentials, plain_http=options.plain_http) as registry:
+        async with RegistryClient(
+            credentials=options.credentials,
+            plain_http=options.plain_http,
+            warn=lambda host, text: options.warn(f"{WARNING} from registry {host}: {text}"),
+        ) as registry:
             fetched = await fetch(
                 registry,
                 reference,
@@ -88,10 +95,12 @@ def told(progress: Progress) -> fetching.Show:
     return lambda blob: progress(f"{blob.kind} {blob.digest}", blob.offset, blob.total)
 
 
-def shown(progress: Progress) -> Watch:
+def shown(progress: Progress, warn: Warn = unheard) -> Watch:
     """The daemon's progress in this package's words."""
 
     def watch(event: ProgressMessage) -> None:
+        if not event.name and event.event.startswith(WARNING):
+            warn(event.event)
         kind, _, digest = event.name.partition("-")
         if event.parents and digest:
             word = "unpack" if event.event in ("extracting", "extracted") else kind

@@ -6,7 +6,7 @@ from corten.registry.credentials import Lookup, anonymous
 
 from .client import Client
 from .image import find
-from .progress import Progress, ignored
+from .progress import Progress, Warn, ignored, unheard
 from .pull import registry_message, shown
 
 
@@ -18,6 +18,7 @@ async def push(
     plain_http: bool | None = None,
     credentials: Lookup = anonymous,
     progress: Progress = ignored,
+    warn: Warn = unheard,
 ) -> str:
     """Push `image` under `name`, its own by default, with all that it names; returns the full name.
 
@@ -27,5 +28,5 @@ async def push(
     target = references.parse(name or source.name)
     async with client.transfers.credentials(credentials) as asking:
         destination = registry_message(target, plain_http, asking)
-        await client.transfers.run(ImageStore(name=source.name), destination, shown(progress))
+        await client.transfers.run(ImageStore(name=source.name), destination, shown(progress, warn))
     return str(target)

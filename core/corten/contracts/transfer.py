@@ -130,6 +130,10 @@ class ExportArchive:
     skip_non_distributable: bool = False
 
 
+WARNING = "Warning"
+"""How an event begins that is for people to read: what a registry warns of."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransferProgress:
     """Something happened: with `name` to one item below its `parents`, else to the whole."""

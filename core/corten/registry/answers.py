@@ -1,6 +1,7 @@
 """What a registry answers: read with bounds, its claims checked, its refusals put into the words of `corten.errors`."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
@@ -26,6 +27,8 @@ from corten.references import Reference
 CHUNK = 1 << 20
 """Bytes in which blobs are handed out; the last part is shorter."""
 _MAX_ERROR = 8192
+_MAX_WARNING = 4096
+_WARNING = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 _ERRORS: Mapping[int, tuple[type[CortenError], str]] = {
     401: (Unauthenticated, "it wants a login, or the image does not exist"),
     403: (PermissionDenied, "it denies access"),
@@ -138,6 +141,13 @@ async def chunks(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[b
         yield b"".join(parts)
     if broken:
         raise broken
+
+
+def warnings(response: aiohttp.ClientResponse) -> list[str]:
+    """What the registry says to people: `Warning: 299 - "text"` (distribution spec, warnings)."""
+    found = [_WARNING.fullmatch(value.strip()) for value in response.headers.getall("Warning", [])]
+    texts = [re.sub(r"\\(.)", r"\1", match[1]) for match in found if match]
+    return [text[:_MAX_WARNING] for text in texts if text.isprintable()]
 
 
 def retry_after(response: aiohttp.ClientResponse) -> float:

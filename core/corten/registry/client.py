@@ -22,7 +22,7 @@ from corten.references import Reference
 
 from . import answers, endpoints, host_folders
 from .authority import Ask
-from .connections import Connections, Request
+from .connections import STALL_TIMEOUT, Connections, Request, Warn
 from .credentials import Credentials, Lookup, anonymous
 from .endpoints import Endpoint
 from .hosts_toml import PULL, RESOLVE
@@ -46,14 +46,17 @@ class RegistryClient:
         headers: Mapping[str, str] | None = None,
         ask: Ask | None = None,
         ranges: Ranges | None = None,
+        stall_timeout: float = STALL_TIMEOUT,
+        warn: Warn | None = None,
     ) -> None:
         """`plain_http` True: http where no scheme is configured; None: https, and either for this machine.
 
         `tls` replaces the system's certificate authorities; `host_roots` are folders of host directories; `headers`
         go to every registry; `ask` is who gives credentials in the place of `credentials`;
-        `ranges`: how large blobs are fetched.
+        `ranges`: how large blobs are fetched; `stall_timeout`: seconds without a byte after which a connection is given
+        up; `warn` is told what registries warn of.
         """
-        self._connections = Connections(credentials, ask, tls, headers or {})
+        self._connections = Connections(credentials, ask, tls, headers or {}, stall=stall_timeout, warn=warn)
         self._plain_http = plain_http
         self._host_roots = tuple(host_roots)
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}

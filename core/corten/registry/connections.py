@@ -24,6 +24,8 @@ from .tls import context
 CONNECT_TIMEOUT = 30.0
 STALL_TIMEOUT = 60.0
 """Seconds without a byte after which a connection is given up."""
+MAX_WARNINGS = 16
+"""Different warnings of registries that one client passes on."""
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -61,15 +63,29 @@ class Request:
         return url.update_query({**query, **self.query})
 
 
+Warn = Callable[[str, str], None]
+"""`warn(host, text)`: a registry says something for people (deprecation, say)."""
+
+
 class Connections:
-    """Used on one event loop; `close` ends them all."""
+    """Used on one event loop; `close` ends them all. `stall` is in seconds."""
 
     def __init__(
-        self, credentials: Lookup, ask: Ask | None, tls: ssl.SSLContext | None, headers: Mapping[str, str]
+        self,
+        credentials: Lookup,
+        ask: Ask | None,
+        tls: ssl.SSLContext | None,
+        headers: Mapping[str, str],
+        *,
+        stall: float = STALL_TIMEOUT,
+        warn: Warn | None = None,
     ) -> None:
+        self._stall = stall
+        self._warn = warn
+        self._warned: set[tuple[str, str]] = set()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit_per_host=16),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=STALL_TIMEOUT),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=stall),
             auto_decompress=False,  # the digest is of what is sent
             read_bufsize=answers.CHUNK,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -122,6 +138,8 @@ class Connections:
                 ssl=tls,
                 timeout=self._timeout(endpoint),
             )
+            if ours:
+                self._pass_on(response)
             if response.status in _REDIRECTS:
                 url = answers.redirected(url, response)
             elif (
@@ -134,6 +152,16 @@ class Connections:
         raise FailedPrecondition(
             f"registry {endpoint.registry}: more than {MAX_REDIRECTS} redirects for {request.path or url.path}"
         )
+
+    def _pass_on(self, response: aiohttp.ClientResponse) -> None:
+        """What the registry itself warns of, each text once."""
+        if self._warn is None:
+            return
+        host = answers.authority(response.url)
+        for text in answers.warnings(response):
+            if (host, text) not in self._warned and len(self._warned) < MAX_WARNINGS:
+                self._warned.add((host, text))
+                self._warn(host, text)
 
     def _own_headers(self, endpoint: Endpoint, scope: str) -> dict[str, str]:
         """Those for the host alone, which a redirect to another one must not carry along."""
@@ -160,4 +188,4 @@ class Connections:
 
     def _timeout(self, endpoint: Endpoint) -> aiohttp.ClientTimeout:
         connect = CONNECT_TIMEOUT if endpoint.dial_timeout is None else endpoint.dial_timeout
-        return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=STALL_TIMEOUT)
+        return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=self._stall)

@@ -33,6 +33,8 @@ class TransferConfig:
     Those of one image too, if the snapshotter has the capability rebase; else one after the other."""
     concurrent_layer_fetch_buffer: Size = 4 << 20
     """Bytes of the ranges in which a large layer is fetched over several connections at once; 0: over one."""
+    stall_timeout: Duration = 60.0
+    """How long a connection to a registry may be silent before it is given up, and tried again."""
     config_path: str = ""
     """Folders of host directories (hosts.toml), separated by colons, for clients that name none."""
     default_snapshotter: str = "overlayfs"

@@ -37,7 +37,7 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
     reference = references.parse(source.reference)
     async with AsyncExitStack() as stack:
         scope = await stack.enter_async_context(leased(parts, scope))
-        registry = await stack.enter_async_context(client_for(parts, source))
+        registry = await stack.enter_async_context(client_for(parts, source, report))
         report.say(f"Resolving from {source}")
         target = await registry.resolve(reference)
         names = naming.pulled(destination, target)
@@ -123,7 +123,7 @@ def _plain(target: Descriptor) -> Descriptor:
     return Descriptor(target.media_type, target.digest, target.size)
 
 
-def client_for(parts: Parts, side: RegistryImage) -> RegistryClient:
+def client_for(parts: Parts, side: RegistryImage, report: Report) -> RegistryClient:
     """A client as the transfer asks for it, with the plugin's settings for what it leaves open."""
     if side.scheme not in ("", "http", "https"):
         raise InvalidArgument(f"transfer: there is no scheme {side.scheme[:80]!r} for registries (http or https)")
@@ -134,6 +134,8 @@ def client_for(parts: Parts, side: RegistryImage) -> RegistryClient:
         headers=side.headers,
         ask=_asking(side.ask) if side.ask else None,
         ranges=_ranges(parts, references.parse(side.reference)),
+        stall_timeout=parts.config.stall_timeout,
+        warn=report.warning,
     )
 
 

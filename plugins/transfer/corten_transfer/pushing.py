@@ -18,7 +18,7 @@ async def push(parts: Parts, scope: Scope, source: StoreImage, destination: Regi
     report.say(f"Pushing to {destination}")
     report.say("pushing content", image.name, image.target)
     report.root(image.name, image.target)
-    async with leased(parts, scope) as held, client_for(parts, destination) as registry:
+    async with leased(parts, scope) as held, client_for(parts, destination, report) as registry:
         await upload(
             registry,
             reference,

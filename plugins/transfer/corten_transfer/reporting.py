@@ -1,13 +1,15 @@
 """What is told of a transfer, in containerd's words: a tree of items by their ingest refs, each with its last event."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 
 from corten.contracts.descriptor import Descriptor
-from corten.contracts.transfer import ShowTransfer, TransferProgress
+from corten.contracts.transfer import WARNING, ShowTransfer, TransferProgress
 from corten.oci_image import media_types
 from corten.registry.progress import Progress, State
 
+log = logging.getLogger(__name__)
 INTERVAL = 0.1
 """Seconds between two events of the same item that only its offset tells apart."""
 _EVENTS: Mapping[State, str] = {State.WAITING: "waiting", State.DONE: "complete", State.EXISTS: "already exists"}
@@ -31,6 +33,11 @@ class Report:
     def say(self, event: str, name: str = "", descriptor: Descriptor | None = None) -> None:
         """An event of the whole transfer, or, with a name, of an image."""
         self._show(TransferProgress(event, name, descriptor=descriptor))
+
+    def warning(self, host: str, text: str) -> None:
+        """A registry says something for people."""
+        log.warning("registry %s: %s", host, text)
+        self.say(f"{WARNING} from registry {host}: {text}")
 
     def done(self, event: str, each: str, names: Sequence[str], target: Descriptor) -> None:
         """The end of the whole, then an event of each name: ctr shows the first only when another comes."""

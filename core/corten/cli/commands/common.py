@@ -74,6 +74,7 @@ async def pull_with_bars(
         snapshotter=snapshotter,
         plain_http=True if plain_http else None,
         credentials=credentials(login),
+        warn=reporting.say,
     )
     with watched() as progress:
         return await pull(client, name, options, progress)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from ..reporting import say
 from ..session import Session
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def push(session: Session, /, image: str, name: str, plain_http: bool, login: st
                 plain_http=True if plain_http else None,
                 credentials=credentials(login),
                 progress=progress,
+                warn=say,
             )
         click.echo(said)
 
