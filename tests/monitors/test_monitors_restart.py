@@ -115,18 +115,8 @@ def test_labels_that_make_no_sense_are_told_of_once(daemon: Daemon, ctr: Ctr) ->
 
 
 def test_a_terminal_without_a_log_is_restarted_too(ctr: Ctr) -> None:
-    ctr(
-        "containers",
-        "create",
-        "--tty",
-        "--label",
-        f"{PREFIX}status=running",
-        IMAGE,
-        "tty",
-        "sh",
-        "-c",
-        "stty && sleep 1000",
-    )
+    wanted = ("--tty", "--label", f"{PREFIX}status=running")
+    ctr("containers", "create", *wanted, IMAGE, "tty", "sleep", "1000")
     wait_until(lambda: pid(ctr, "tty"), "it runs")
 
 
