@@ -118,7 +118,7 @@ def test_a_temporary_mount_is_gone_after_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mount", "error"),
     [
-        (Mount("ext4", "/image", options=("loop",)), Unimplemented),
+        (Mount("ext4", "/image", options=("loop",)), NotFound),
         (Mount("fuse.sshfs", "host:"), Unimplemented),
         (Mount("bind", "/etc/passwd", options=("bind",)), InvalidArgument),
     ],

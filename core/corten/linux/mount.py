@@ -13,13 +13,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from corten.contracts.mounts import Mount
 from corten.errors import CortenError, InvalidArgument, NotFound, PermissionDenied, Unavailable, Unimplemented, mapped
 
-from . import mountinfo, options
+from . import loop, mountinfo, options
 from . import syscalls as kernel
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ _ERRORS: dict[type[BaseException], type[CortenError]] = {
 def mount_all(mounts: Sequence[Mount], target: str | Path) -> None:
     """Mount each in turn at `target`; when one fails, those before it are taken away again.
 
-    Raises Unimplemented for an option or type that needs a helper, NotFound for a missing source or target,
+    Raises Unimplemented for a type that needs a helper, NotFound for a missing source or target,
     InvalidArgument for what the kernel refuses.
     """
     made: list[str] = []
@@ -56,14 +57,13 @@ def mount_all(mounts: Sequence[Mount], target: str | Path) -> None:
 
 def mount_one(mount: Mount, target: str) -> str:
     """Mount one at `target`, or at the path `mount.target` inside it, which cannot lead out of it; returns where."""
-    if options.parse(mount.options).loop:
-        raise Unimplemented(f"mount {mount.source} on {target}: the option loop is not supported")
     if mount.type.startswith(("fuse.", "fuse3.")):
         raise Unimplemented(f"mount {mount.source} on {target}: type {mount.type} needs a mount helper")
     with mapped(f"mount {mount.type} {mount.source} on {target}", _ERRORS):
         with _inside(target, mount.target) as point:
             where = os.path.realpath(point)
-        _execute_all(options.steps(mount), mount, target, where)
+        with _devices(mount) as ready:
+            _execute_all(options.steps(ready), ready, target, where)
         return where
 
 
@@ -93,6 +93,25 @@ def temporary_mount(mounts: Sequence[Mount], directory: str | Path | None = None
             unmount_all(target)
     finally:
         target.rmdir()
+
+
+@contextmanager
+def _devices(mount: Mount) -> Iterator[Mount]:
+    """The mount with loop devices in place of its files if it has the option `loop`; mounted, they live on."""
+    parsed = options.parse(mount.options)
+    if not parsed.loop:
+        yield mount
+        return
+    read_only = bool(parsed.flags & kernel.MS_RDONLY) or mount.type == "erofs"
+    with ExitStack() as devices:
+        source = devices.enter_context(loop.attached(mount.source, read_only=read_only))
+        words = [
+            f"device={devices.enter_context(loop.attached(word[len('device=') :], read_only=read_only))}"
+            if word.startswith("device=")
+            else word
+            for word in mount.options
+        ]
+        yield replace(mount, source=source, options=tuple(words))
 
 
 @contextmanager

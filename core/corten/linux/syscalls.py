@@ -133,6 +133,15 @@ def syncfs(fd: int) -> None:
         raise oserror("syncfs")
 
 
+def ioctl(fd: int, request: int, argument: bytearray | None = None) -> int:
+    """ioctl(2); what the kernel writes is in `argument` afterwards."""
+    buffer = None if argument is None else (ctypes.c_char * len(argument)).from_buffer(argument)
+    result = int(_libc.ioctl(ctypes.c_int(fd), ctypes.c_ulong(request), buffer))
+    if result < 0:
+        raise oserror(f"ioctl {request:#x}")
+    return result
+
+
 def mount_flags(path: StrPath) -> int:
     """The MS_* flags of the mount that `path` is on, as far as statvfs(3) tells them."""
     if sys.platform == "win32":
