@@ -1,8 +1,7 @@
 """The six calls of CRI's ImageService."""
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from itertools import islice
+from collections.abc import AsyncIterator, Iterable
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.gc import Collector
@@ -11,34 +10,23 @@ from corten.errors import CortenError, InvalidArgument, NotFound
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 
+from ..paging import pages
 from . import names
 from .catalog import Images
 from .image import CriImage
 from .pulling import Pulls
 from .usage import Measured, SnapshotUsage
 
-PAGE = 1000
-"""Items in one answer of a streaming list."""
-
 
 class ImageService:
-    """`roots` are the folders of the snapshotters, by id."""
+    """The image side of CRI."""
 
-    def __init__(
-        self,
-        images: Images,
-        pulls: Pulls,
-        usage: SnapshotUsage,
-        collector: Collector,
-        pools: Pools,
-        roots: Mapping[str, str],
-    ) -> None:
+    def __init__(self, images: Images, pulls: Pulls, usage: SnapshotUsage, collector: Collector, pools: Pools) -> None:
         self._images = images
         self._pulls = pulls
         self._usage = usage
         self._collector = collector
         self._pools = pools
-        self._roots = roots
 
     @cancellable
     async def list_images(self, request: pb.ListImagesRequest, call: CallContext) -> pb.ListImagesResponse:
@@ -49,8 +37,7 @@ class ImageService:
         self, request: pb.StreamImagesRequest, call: CallContext
     ) -> AsyncIterator[pb.StreamImagesResponse]:
         """The same, in pages."""
-        rest = iter(await self._filtered(request.filter))
-        while page := list(islice(rest, PAGE)):
+        for page in pages(await self._filtered(request.filter)):
             yield pb.StreamImagesResponse(images=[image.message() for image in page])
 
     @cancellable
@@ -90,7 +77,7 @@ class ImageService:
         for name in self._usage.snapshotters:
             found = known.get(name, {}).values()
             if found or name == self._usage.snapshotters[0]:
-                root = self._roots.get(name, "")
+                root = self._usage.root(name)
                 images = _filesystem(root, (each for each in found if each.kind is not Kind.ACTIVE))
                 containers = _filesystem(root, (each for each in found if each.kind is Kind.ACTIVE))
                 response.image_filesystems.append(images)

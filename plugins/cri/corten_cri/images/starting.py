@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from corten.plugin.model import PluginContext
 from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER
@@ -36,9 +37,9 @@ def image_parts(context: PluginContext) -> ImageParts:
     images = Images(metadata, context.one(EVENT), transfers, pools, supervisor, config)
     pulls = Pulls(images, transfers, supervisor, config)
     chosen = _snapshotters(config)
-    usage = SnapshotUsage(metadata, SCOPE, chosen, config.stats_collect_period, pools, supervisor)
-    roots = {name: _root(context, name) for name in chosen}
-    service = ImageService(images, pulls, usage, context.one(GC), pools, roots)
+    root_of, period = partial(_root, context), config.stats_collect_period
+    usage = SnapshotUsage(metadata, SCOPE, chosen, root_of, period, pools, supervisor)
+    service = ImageService(images, pulls, usage, context.one(GC), pools)
     return ImageParts(images, pulls, usage, service, config)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from corten.contracts.metadata import Metadata
@@ -36,6 +36,7 @@ class SnapshotUsage:
         metadata: Metadata,
         scope: Scope,
         snapshotters: Sequence[str],
+        root_of: Callable[[str], str],
         period: float,
         pools: Pools,
         supervisor: Supervisor,
@@ -43,6 +44,7 @@ class SnapshotUsage:
         self._metadata = metadata
         self._scope = scope
         self._names = tuple(dict.fromkeys(snapshotters))
+        self._root_of = root_of
         self._period = period
         self._pools = pools
         self._supervisor = supervisor
@@ -54,6 +56,16 @@ class SnapshotUsage:
     def snapshotters(self) -> Sequence[str]:
         """Their ids, the default one first."""
         return self._names
+
+    def root(self, snapshotter: str) -> str:
+        """The folder where a snapshotter keeps its trees."""
+        return self._root_of(snapshotter or self._names[0])
+
+    def include(self, snapshotter: str) -> None:
+        """One more that containers are made with."""
+        if snapshotter and snapshotter not in self._names:
+            self._names = (*self._names, snapshotter)
+            self.outdated()
 
     async def all(self) -> Mapping[str, Mapping[str, Measured]]:
         """By snapshotter and key, up to two periods old: what is older, or `outdated`, is waited for."""
