@@ -15,6 +15,7 @@ from corten.plugin.types import CRI, EVENT, LEASE, METADATA, NRI, RUNTIME, SANDB
 from corten.wire.service import Service
 
 from .config.server import ServerConfig
+from .events.stream import EventStream
 from .handlers import Handlers
 from .images.starting import ImageParts
 from .parts import CriSettings, Parts
@@ -30,6 +31,8 @@ from .versions import Versions
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from .cdi.devices import CdiDevices
+from .checkpointing import Checkpoints
 from .cni.network import CniNetwork
 from .cni.settings import of_config
 from .containers.creating import Creation
@@ -42,8 +45,11 @@ from .containers.service import ContainerService
 from .containers.specs import spec_of
 from .containers.starting import Start
 from .containers.stopping import Stop
+from .containers.updating import Update
 from .namespaces.pod_namespaces import NamespaceMaker
 from .recovery import Recovery
+from .stats.service import Stats
+from .way_back import WayBack
 
 T = TypeVar("T")
 
@@ -61,6 +67,7 @@ class CriServices:
         removal = ContainerRemoval(parts, stop)
         creation = Creation(parts, removal, pausing, image_volumes)
         execs = ContainerExecs(parts)
+        self._way_back = WayBack(parts, Update(parts).set, lambda id: stop.stop(id, 0))
         pod_removal.stop_container = lambda id: stop.stop(id, 0)
         pod_removal.remove_container = removal.remove
         pod_removal.release_volumes = image_volumes.release
@@ -72,6 +79,9 @@ class CriServices:
             PodService(parts, Running(parts, pod_removal, pausing), pod_removal, pausing),
             ContainerService(parts, creation, Start(parts, self.exits.watch), stop, removal, execs),
             parts.streaming,
+            parts.events,
+            Stats(parts),
+            Checkpoints(parts),
         ]
         self._image_side: list[object] = [parts.images.service]
 
@@ -96,6 +106,8 @@ class CriServices:
     async def _recover(self) -> None:
         try:
             await self._recovery.recover()
+            if self._parts.nri is not None:
+                await self._parts.nri.start(self._way_back)
         finally:
             self._parts.ready.set()
 
@@ -125,6 +137,11 @@ def assemble(context: PluginContext) -> CriServices:
         network=CniNetwork(context.pools, context.supervisor, context.root / "cni", of_config(settings.config)),
         nri=next(iter(context.each(NRI).values()), None),
     )
+    parts.events = EventStream(parts)
+    parts.cdi = CdiDevices(settings.config.cdi_spec_dirs, context.pools)
+    for name, handler in settings.config.handlers.items():
+        images.images.use(name, handler.snapshotter)
+        images.usage.include(handler.snapshotter)
     return CriServices(parts)
 
 

@@ -61,6 +61,7 @@ class Images:
         self._content: ContentStore = metadata.content(SCOPE)
         self._index = ImageIndex()
         self._read = asyncio.Event()
+        self._of_handlers: dict[str, str] = {}
         configured = [each.platform for each in config.runtime_platforms.values() if each.platform]
         self._platforms: Sequence[Platform] = (platforms.host(), *map(platforms.parse, configured))
 
@@ -87,6 +88,14 @@ class Images:
         if not names.may_be_id(text):
             raise NotFound(f"image {text[:300]!r}: there is none (pull it)")
         return self._index.by_id(text)
+
+    def known(self, id: str) -> CriImage | None:
+        """By whole id, of what was read so far; for those who cannot wait."""
+        return self._index.known(id)
+
+    def use(self, handler: str, snapshotter: str) -> None:
+        """The images of a runtime handler are unpacked with this snapshotter, unless the settings say another."""
+        self._of_handlers[handler] = snapshotter
 
     async def refresh(self, name: str) -> None:
         """Look at a name in the store now. Raises what reading the image raises; the name is then not shown."""
@@ -130,7 +139,8 @@ class Images:
     def snapshotter(self, handler: str = "") -> str:
         """Id of the snapshotter for a runtime handler."""
         chosen = self._config.runtime_platforms.get(handler)
-        return (chosen.snapshotter if chosen else "") or self._config.snapshotter
+        own = chosen.snapshotter if chosen else ""
+        return own or self._of_handlers.get(handler) or self._config.snapshotter
 
     async def is_unpacked(self, image: CriImage, snapshotter: str = "") -> bool:
         """Whether all layers are there as snapshots."""

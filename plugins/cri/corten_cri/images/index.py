@@ -62,6 +62,10 @@ class ImageIndex:
         image = self._names.get(name)
         return self._of(image.id) if image else None
 
+    def known(self, id: str) -> CriImage | None:
+        """By whole id."""
+        return self._of(id) if id in self._ids else None
+
     def by_id(self, text: str) -> CriImage:
         """By a whole id or the beginning of one. Raises NotFound, InvalidArgument if several begin so."""
         if text in self._ids:
