@@ -42,7 +42,7 @@ class NriConfig:
     plugin_config_path: str = "/etc/nri/conf.d"
     """Folder of their configurations: `IDX-NAME.conf`, else `NAME.conf`."""
     plugin_registration_timeout: Duration = 5.0
-    """How long a plugin that has connected may take to register."""
+    """How long a plugin that has connected may take to register, and then to take in the state of things."""
     plugin_request_timeout: Duration = 2.0
     """How long a plugin may take for an answer; then it is cut off."""
     disable_connections: bool = False

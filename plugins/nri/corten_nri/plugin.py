@@ -84,7 +84,7 @@ class Plugin:
         try:
             answer = pb.SynchronizeResponse()
             for request in split(pods, containers):
-                answer = await self._call("Synchronize", request, pb.SynchronizeResponse)
+                answer = await self._call("Synchronize", request, pb.SynchronizeResponse, self._registration)
                 if request.more and (answer.update or not answer.more):
                     raise FailedPrecondition(f"NRI plugin {self.name}: it cannot be told the state of things in parts")
             return list(answer.update)
@@ -181,9 +181,15 @@ class Plugin:
             log.error("%s; it is cut off", error)
             self.close()
 
-    async def _call(self, method: str, request: Message, answer: type[M]) -> M:
+    @property
+    def _registration(self) -> float:
+        """Being told the state of things is part of registering, and may take as long."""
+        return max(self._config.plugin_registration_timeout, self._config.plugin_request_timeout)
+
+    async def _call(self, method: str, request: Message, answer: type[M], timeout: float | None = None) -> M:
+        timeout = timeout or self._config.plugin_request_timeout
         try:
-            return await self._connection.call(method, request, answer, self._config.plugin_request_timeout)
+            return await self._connection.call(method, request, answer, timeout)
         except CortenError as error:
             raise type(error)(f"NRI plugin {self.name}: {method}: {error.message}") from error
 
