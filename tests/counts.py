@@ -15,6 +15,8 @@ COUNTS: dict[str, tuple[int, int]] = {
     "life cycles": (5, 50),
     "group commit writers": (16, 64),
     "walk entries": (500, 20000),
+    "exec probes": (120, 10_000),
+    "pods with two containers": (4, 110),
     "short lived exits": (20, 240),
 }
 

@@ -107,11 +107,12 @@ class Cri:
 
     def config(self, *command: str, image: str = "busy", **changes: Any) -> pb.ContainerConfig:
         """A container that runs a command; `changes` are fields."""
+        name = f"ctr-{uuid.uuid4().hex[:12]}"
         config = pb.ContainerConfig(
-            metadata=pb.ContainerMetadata(name=f"ctr-{uuid.uuid4().hex[:12]}", attempt=1),
+            metadata=pb.ContainerMetadata(name=name, attempt=1),
             image=pb.ImageSpec(image=self.node.image(image)),
             command=command,
-            log_path="0.log",
+            log_path=f"{name}/0.log",
             linux=pb.LinuxContainerConfig(
                 security_context=pb.LinuxContainerSecurityContext(
                     namespace_options=pb.NamespaceOption(network=pb.NODE, pid=pb.CONTAINER)

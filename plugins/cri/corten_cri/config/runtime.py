@@ -113,7 +113,7 @@ class RuntimeConfig:
     tolerate_missing_hugetlb_controller: bool = True
     """Limits of huge pages are left out where the host has no cgroup controller for them."""
     disable_hugetlb_controller: bool = True
-    """Do without the controller for huge pages when it cannot be used, without an error."""
+    """Limits of huge pages are not set, even where the host has a controller for them."""
     device_ownership_from_security_context: bool = False
     """Devices in containers belong to the user that the container runs as."""
     ignore_image_defined_volumes: bool = False
@@ -140,7 +140,8 @@ class RuntimeConfig:
     enable_criu: bool = True
     """Allow checkpoints."""
     max_exec_sync_output: Size = 16 << 20
-    """Corten's own: bytes of each stream that ExecSync returns; the rest is read and dropped."""
+    """Corten's own: bytes of each stream that ExecSync returns at most, both together no more than fit in a message;
+    the rest is read and dropped."""
 
     def handler(self, name: str) -> tuple[str, Handler]:
         """The handler of that name, or the default one for the empty name. Raises InvalidArgument."""

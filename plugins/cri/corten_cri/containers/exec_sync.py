@@ -14,6 +14,7 @@ from pathlib import Path
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.runtime import Exit, Task
 from corten.errors import CortenError, DeadlineExceeded, NotFound
+from corten.wire.limits import MESSAGE_SIZE
 
 from ..contracts import ExecStdio
 from ..parts import Parts
@@ -57,7 +58,7 @@ class ExecSync:
         finally:
             for output in outputs:
                 output.close()
-        stdout, stderr = (output.data for output in outputs)
+        stdout, stderr = fitted(outputs[0].data, outputs[1].data)
         return pb.ExecSyncResponse(stdout=stdout, stderr=stderr, exit_code=exit.status)
 
     def _outputs(self, folder: Path, exec_id: str) -> list[Output]:
@@ -96,6 +97,14 @@ class ExecSync:
 
 
 _STREAMS = ("stdout", "stderr")
+_REPLY = MESSAGE_SIZE - 1024
+"""Bytes of both streams that fit in the reply."""
+
+
+def fitted(stdout: bytes, stderr: bytes, size: int = _REPLY) -> tuple[bytes, bytes]:
+    """Both cut so that they fit together; each may have what the other does not need, and half of all in any case."""
+    half = size // 2
+    return stdout[: max(half, size - len(stderr))], stderr[: max(half, size - len(stdout))]
 
 
 async def _drained(outputs: Sequence[Output], seconds: float) -> None:
