@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from corten.testing.runtime import NAMESPACE as CONFORMANCE
 from corten.zygote.client import Zygote
+from corten_runtimes.config import RuncConfig
 from runtimes.world import NAMESPACE, World, folder, opened
 
 
@@ -38,9 +40,13 @@ async def runtime(world: World) -> AsyncIterator[Any]:
     await runtime.close()
 
 
-@pytest.fixture(params=["own"])
+@pytest.fixture(params=["own", "binary"])
 async def shims(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """A runtime for each kind of shim; a test may close it."""
+    if request.param == "binary":
+        if shutil.which("containerd-shim-runc-v2") is None:
+            pytest.skip("no containerd-shim-runc-v2 on PATH")
+        world.config = RuncConfig(shim="binary")
     runtime = await world.runtime()
     yield runtime
     await runtime.close()

@@ -105,8 +105,8 @@ async def test_reopening_where_it_cannot_be_goes_on_in_the_old_file(shims: Any, 
     with pytest.raises(NotFound):
         await task.reopen_log()
     await task.wait()
-    assert content((world.folder / "moved/1.log").read_bytes(), "stdout") == b"later\n"
     await task.delete()
+    assert content((world.folder / "moved/1.log").read_bytes(), "stdout") == b"later\n"
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,40 @@ class ShimEndpoint:
     version: int = 2
 
 
+class ShimStreams(Protocol):
+    """The `CRI_LOG` streams of one task, for a shim that does not know that scheme: FIFOs are put in their place."""
+
+    async def open(self, exec_id: str, stdio: Stdio) -> Stdio:
+        """Before a process is created: what its shim is to be given. What is of another scheme stays as it is.
+
+        Raises what opening the log does, InvalidArgument, Unavailable; nothing is left then.
+        """
+        ...
+
+    def told(self, exec_id: str) -> Stdio | None:
+        """What `open` was given for a process; None for one that has no such streams."""
+        ...
+
+    async def attach(self, exec_id: str, stdio: Stdio) -> None:
+        """See `Task.attach`."""
+        ...
+
+    async def reopen_log(self) -> None:
+        """See `Task.reopen_log`."""
+        ...
+
+    async def close_stdin(self, exec_id: str) -> None:
+        """End the stdin of a process, if it is one of these."""
+        ...
+
+    async def close(self, exec_id: str) -> None:
+        """After a process was deleted: returns when its last output has arrived. The empty exec id means all.
+
+        Raises nothing; may be called for a process that has no such streams.
+        """
+        ...
+
+
 class ShimProvider(Protocol):
     """Starts shims of some runtime names, and cleans up after them; one per way to start a shim."""
 
@@ -218,6 +252,10 @@ class ShimProvider(Protocol):
 
     def release(self, bundle: str) -> None:
         """The task was deleted and its shim asked to end: let go of what is held for it. Called on the event loop."""
+        ...
+
+    def streams(self, namespace: str, id: str, bundle: str) -> ShimStreams | None:
+        """For a task whose shim does not know `CRI_LOG`; None if it does, and serves `corten.shim.v1.Streams`."""
         ...
 
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:

@@ -31,6 +31,7 @@ assert sys.platform != "win32"
 
 from . import bundle as bundles
 from . import names
+from .copier import CopiedStreams, Copier
 
 log = logging.getLogger(__name__)
 START_DEADLINE = 30.0
@@ -41,8 +42,8 @@ DELETE_DEADLINE = 30.0
 class BinaryShim:
     """Handles every runtime name that the own shim does not."""
 
-    def __init__(self, pools: Pools, grpc_address: str, ttrpc_address: str) -> None:
-        self._pools = pools
+    def __init__(self, copier: Copier, pools: Pools, grpc_address: str, ttrpc_address: str) -> None:
+        self._copier, self._pools = copier, pools
         self._grpc_address, self._ttrpc_address = grpc_address, ttrpc_address
         self._logs: dict[str, int] = {}
 
@@ -64,6 +65,7 @@ class BinaryShim:
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
         path = Path(bundle)
         self.release(bundle)
+        await self.streams(namespace, id, bundle).close("")
         ended = Exit(0, 128 + signal.SIGKILL, time.time_ns())
         try:
             binary = (path / "shim-binary-path").read_text()
@@ -74,6 +76,9 @@ class BinaryShim:
             log.warning("task %s/%s: its shim cannot clean up: %s", namespace, id, error)
         await self._pools.run("runtime", mount.unmount_all, path / "rootfs")
         return ended
+
+    def streams(self, namespace: str, id: str, bundle: str) -> CopiedStreams:
+        return CopiedStreams(self._copier, self._pools, namespace, id, bundle)
 
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = find(runtime)
@@ -91,6 +96,7 @@ class BinaryShim:
 
     def adopt(self, bundle: str) -> None:
         """Read what the shim writes to the FIFO `log` of its bundle, so that it never waits for a reader."""
+        self._copier.recall(bundle)
         path = f"{bundle}/log"
         with mapped(f"shim log {path}"):
             if not os.path.lexists(path):
@@ -105,10 +111,11 @@ class BinaryShim:
         """Always asked to end: which tasks share a shim is its own decision, and so is whether it ends."""
         return True
 
-    def close(self) -> None:
-        """Stop reading logs."""
+    async def close(self) -> None:
+        """Stop reading logs, and leave the copier to itself."""
         for bundle in list(self._logs):
             self.release(bundle)
+        await self._copier.disconnect()
 
     def _relay(self, bundle: str) -> None:
         try:

@@ -71,6 +71,9 @@ class OwnShim:
     def release(self, bundle: str) -> None:
         """Nothing else is held for a shim."""
 
+    def streams(self, namespace: str, id: str, bundle: str) -> None:
+        """It knows all schemes itself."""
+
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = _options(options).binary_name or self._runc
         info = introspection_pb2.RuntimeInfo(name=runtime or names.OWN)

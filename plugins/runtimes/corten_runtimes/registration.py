@@ -65,8 +65,10 @@ def _runc(context: PluginContext) -> object:
 def _binary(context: PluginContext) -> object:
     if sys.platform == "linux":
         from .binary import BinaryShim
+        from .copier import Copier
 
-        return BinaryShim(context.pools, context.grpc_address, context.ttrpc_address)
+        copier = Copier(context.workers, context.pools, context.supervisor, context.state / "copier")
+        return BinaryShim(copier, context.pools, context.grpc_address, context.ttrpc_address)
     raise SkipPlugin(_NOT_HERE)
 
 

@@ -71,7 +71,7 @@ class TaskRuntime:
         for provider in self._providers.values():
             close = getattr(provider, "close", None)
             if close is not None:
-                close()
+                await close()
 
     async def create(self, namespace: str, id: str, options: CreateOptions) -> ShimTask:
         identifiers.validate(namespace, "namespace")

@@ -10,8 +10,18 @@ from corten.api.runtime.task.v2 import shim_pb2 as pb
 from corten.api.shim.v1 import streams_pb2
 from corten.api.types.task import task_pb2
 from corten.contracts.objects import AnyValue
-from corten.contracts.runtime import CreateOptions, Exit, ProcessState, ShimEndpoint, ShimProvider, Status, Stdio
+from corten.contracts.runtime import (
+    CRI_STDIN,
+    CreateOptions,
+    Exit,
+    ProcessState,
+    ShimEndpoint,
+    ShimProvider,
+    Status,
+    Stdio,
+)
 from corten.errors import (
+    AlreadyExists,
     CortenError,
     FailedPrecondition,
     InvalidArgument,
@@ -58,6 +68,7 @@ class ShimTask:
         self._namespace, self._id, self.bundle = namespace, id, bundle
         self._endpoint, self._finish = endpoint, finish
         self.provider = provider
+        self._streams = provider.streams(namespace, id, bundle)
         self._links = links
         self._link: Link | None = None
         self._waits: dict[str, asyncio.Task[Exit]] = {}
@@ -96,7 +107,7 @@ class ShimTask:
 
     async def create(self, options: CreateOptions) -> None:
         """Have the shim create the container."""
-        stdio = options.stdio
+        stdio = await self._open_streams("", options.stdio)
         request = pb.CreateTaskRequest(
             id=self._id, bundle=self.bundle, terminal=stdio.terminal, stdin=stdio.stdin, stdout=stdio.stdout,
             stderr=stdio.stderr, checkpoint=options.checkpoint,
@@ -109,17 +120,23 @@ class ShimTask:
 
     async def start(self, exec_id: str = "") -> int:
         request = pb.StartRequest(id=self._id, exec_id=exec_id)
-        return (await self._call("Start", request, pb.StartResponse)).pid
+        pid = (await self._call("Start", request, pb.StartResponse)).pid
+        told = self._streams.told(exec_id) if self._streams is not None else None
+        if told is not None and told.stdin == f"{CRI_STDIN}?once":
+            # The shim holds the FIFO open too, and ends stdin only when both have closed it.
+            await self._call("CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty)
+        return pid
 
     async def state(self, exec_id: str = "") -> ProcessState:
         request = pb.StateRequest(id=self._id, exec_id=exec_id)
         answer = await self._call("State", request, pb.StateResponse, timeout=SHORT)
+        told = self._streams.told(exec_id) if self._streams is not None else None
         return ProcessState(
             container_id=self._id,
             exec_id=exec_id,
             pid=answer.pid,
             status=_STATUS.get(answer.status, Status.UNKNOWN),
-            stdio=Stdio(answer.stdin, answer.stdout, answer.stderr, answer.terminal),
+            stdio=told or Stdio(answer.stdin, answer.stdout, answer.stderr, answer.terminal),
             exit_status=answer.exit_status,
             exited_at=_nanoseconds(answer.exited_at),
         )
@@ -131,12 +148,19 @@ class ShimTask:
 
     async def exec(self, exec_id: str, spec: AnyValue, stdio: Stdio) -> None:
         identifiers.validate(exec_id, "exec id")
+        if self._streams is not None and self._streams.told(exec_id) is not None:
+            raise AlreadyExists(f"exec {exec_id!r} of task {self._id!r}: already exists")
+        stdio = await self._open_streams(exec_id, stdio)
         request = pb.ExecProcessRequest(
             id=self._id, exec_id=exec_id, terminal=stdio.terminal, stdin=stdio.stdin, stdout=stdio.stdout,
             stderr=stdio.stderr,
         )  # fmt: skip
         _pack(request.spec, spec)
-        await self._call("Exec", request, Empty)
+        try:
+            await self._call("Exec", request, Empty)
+        except BaseException:
+            await asyncio.shield(self._close_streams(exec_id))
+            raise
 
     async def resize_pty(self, width: int, height: int, exec_id: str = "") -> None:
         await self._call(
@@ -144,6 +168,8 @@ class ShimTask:
         )
 
     async def close_stdin(self, exec_id: str = "") -> None:
+        if self._streams is not None:
+            await self._streams.close_stdin(exec_id)
         await self._call("CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty)
 
     async def pause(self) -> None:
@@ -179,6 +205,7 @@ class ShimTask:
         request = pb.DeleteRequest(id=self._id, exec_id=exec_id)
         answer = await self._call("Delete", request, pb.DeleteResponse)
         ended = Exit(answer.pid, answer.exit_status, _nanoseconds(answer.exited_at))
+        await self._close_streams(exec_id)
         if exec_id:
             self._waits.pop(exec_id, None)
         else:
@@ -193,6 +220,10 @@ class ShimTask:
         await self._call("Checkpoint", request, Empty)
 
     async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+        if self._streams is not None:
+            await self._require_running(exec_id)
+            await self._streams.attach(exec_id, stdio)
+            return
         request = streams_pb2.AttachRequest(
             namespace=self._namespace, id=self._id, exec_id=exec_id, stdin=stdio.stdin, stdout=stdio.stdout,
             stderr=stdio.stderr,
@@ -200,6 +231,10 @@ class ShimTask:
         await self._call("Attach", request, Empty, timeout=SHORT, service=STREAMS)
 
     async def reopen_log(self) -> None:
+        if self._streams is not None:
+            await self._require_running("")
+            await self._streams.reopen_log()
+            return
         request = streams_pb2.ReopenLogRequest(namespace=self._namespace, id=self._id)
         await self._call("ReopenLog", request, Empty, timeout=SHORT, service=STREAMS)
 
@@ -235,6 +270,18 @@ class ShimTask:
     @property
     def _service(self) -> str:
         return f"containerd.task.v{self._endpoint.version}.Task"
+
+    async def _open_streams(self, exec_id: str, stdio: Stdio) -> Stdio:
+        return stdio if self._streams is None else await self._streams.open(exec_id, stdio)
+
+    async def _close_streams(self, exec_id: str) -> None:
+        if self._streams is not None:
+            await self._streams.close(exec_id)
+
+    async def _require_running(self, exec_id: str) -> None:
+        state = await self.state(exec_id)
+        if state.status == Status.STOPPED or (exec_id and state.status == Status.CREATED):
+            raise FailedPrecondition(f"task {self._id!r}: cannot join the streams of a process that is {state.status}")
 
     async def _wait(self, exec_id: str) -> Exit:
         request = pb.WaitRequest(id=self._id, exec_id=exec_id)

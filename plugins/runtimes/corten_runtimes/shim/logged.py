@@ -59,6 +59,8 @@ class Logged:
             raise InvalidArgument(f"stdio {stdin!r}: as stdin only {STDIN} and {STDIN_ONCE}")
         self._loop, self._once = loop, stdin == STDIN_ONCE
         self._uris = {tag: parse(uri) for tag, uri in (("stdout", stdout), ("stderr", stderr)) if uri[:4] == SCHEME}
+        if stdin.startswith(SCHEME) and not self._uris:
+            raise InvalidArgument(f"stdio {stdin!r}: only with an output of the scheme {SCHEME}")
         self._logs: dict[str, LogFile] = {}
         self._taps: dict[str, Tap] = {}
         self.input: Input | None = None

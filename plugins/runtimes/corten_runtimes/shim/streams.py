@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from corten.errors import FailedPrecondition, InvalidArgument
+from corten.errors import FailedPrecondition
 
 from . import fifo
 from .console import ConsoleSocket, resize
@@ -135,10 +135,8 @@ class Streams:
 
     def _open(self, console: str) -> tuple[int, int, int]:
         stdio = self._stdio
-        if stdio.stdout.startswith(SCHEME) or stdio.stderr.startswith(SCHEME):
+        if any(uri.startswith(SCHEME) for uri in stdio[:3]):
             self._logged = Logged(self._loop, stdio.stdin, stdio.stdout, "" if stdio.terminal else stdio.stderr)
-        elif stdio.stdin.startswith(SCHEME):
-            raise InvalidArgument(f"stdio {stdio.stdin!r}: only with an output of the scheme {SCHEME}")
         if stdio.terminal:
             self._console = ConsoleSocket(console)
             return (NULL, NULL, NULL)

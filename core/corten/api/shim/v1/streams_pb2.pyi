@@ -30,3 +30,37 @@ class ReopenLogRequest(_message.Message):
     id: str
     exec_id: str
     def __init__(self, namespace: _Optional[str] = ..., id: _Optional[str] = ..., exec_id: _Optional[str] = ...) -> None: ...
+
+class OpenRequest(_message.Message):
+    __slots__ = ("namespace", "id", "exec_id", "stdin", "stdout", "stderr", "stdin_uri", "stdout_uri", "stderr_uri", "terminal")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EXEC_ID_FIELD_NUMBER: _ClassVar[int]
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    STDOUT_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    STDIN_URI_FIELD_NUMBER: _ClassVar[int]
+    STDOUT_URI_FIELD_NUMBER: _ClassVar[int]
+    STDERR_URI_FIELD_NUMBER: _ClassVar[int]
+    TERMINAL_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    id: str
+    exec_id: str
+    stdin: str
+    stdout: str
+    stderr: str
+    stdin_uri: str
+    stdout_uri: str
+    stderr_uri: str
+    terminal: bool
+    def __init__(self, namespace: _Optional[str] = ..., id: _Optional[str] = ..., exec_id: _Optional[str] = ..., stdin: _Optional[str] = ..., stdout: _Optional[str] = ..., stderr: _Optional[str] = ..., stdin_uri: _Optional[str] = ..., stdout_uri: _Optional[str] = ..., stderr_uri: _Optional[str] = ..., terminal: _Optional[bool] = ...) -> None: ...
+
+class ProcessRequest(_message.Message):
+    __slots__ = ("namespace", "id", "exec_id")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EXEC_ID_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    id: str
+    exec_id: str
+    def __init__(self, namespace: _Optional[str] = ..., id: _Optional[str] = ..., exec_id: _Optional[str] = ...) -> None: ...
