@@ -49,6 +49,11 @@ async def shims(world: World, request: pytest.FixtureRequest) -> AsyncIterator[A
         world.config = RuncConfig(shim="binary")
     runtime = await world.runtime()
     yield runtime
+    await over(world, runtime)
+
+
+async def over(world: World, runtime: Any) -> None:
+    """Take away what a test left in a runtime that it may have closed."""
     await runtime.close()
     runtime = await world.runtime()
     await clear(runtime)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import uvloop
 from corten.pools import Pools
+from corten.supervisor import Supervisor
+from corten.zygote.client import Zygote
 from corten_runtimes.binary import BinaryShim
+from corten_runtimes.copier import Copier
 
 
 def test_an_external_shim_gets_no_foreign_descriptors(tmp_path: Path) -> None:
@@ -18,7 +21,7 @@ def test_an_external_shim_gets_no_foreign_descriptors(tmp_path: Path) -> None:
     pools = Pools()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(BinaryShim(pools, "/g", "/t").plugin_info(str(shim), None))
+            runner.run(_ask(pools, str(shim), tmp_path))
     finally:
         pools.close()
         os.close(secret)
@@ -26,3 +29,8 @@ def test_an_external_shim_gets_no_foreign_descriptors(tmp_path: Path) -> None:
     foreign = [line for line in seen if int(line.split()[-3]) > 2 and not line.endswith("/fd")]  # that is the listing's
     assert foreign == []
     assert len(seen) >= 3
+
+
+async def _ask(pools: Pools, shim: str, folder: Path) -> None:
+    copier = Copier(Zygote(()), pools, Supervisor(), folder / "copier")  # neither is started
+    await BinaryShim(copier, pools, "/g", "/t").plugin_info(shim, None)

@@ -1,6 +1,7 @@
 """Logs in the kubelet's format, written beside the daemon; on every shim that runs here."""
 
 import asyncio
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -127,6 +128,17 @@ async def test_a_log_that_cannot_be_is_refused_and_nothing_left(
     with pytest.raises(InvalidArgument):
         await runtime_create(shims, world, Stdio("cri:stdin", "", ""))
     assert world.remains() == []
+    await eventually(lambda: not _processes_of(world))
+
+
+def _processes_of(world: World) -> list[str]:
+    """Shims, by the address of the daemon in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+            found += [str(entry)] if f"{world.folder}/e" in words else []
+    return found
 
 
 async def runtime_create(runtime: Any, world: World, stdio: Stdio) -> None:

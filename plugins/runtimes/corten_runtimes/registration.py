@@ -1,6 +1,7 @@
 """The runtime plugins: the own shim, any shim v2 binary, and the runtime that has the tasks."""
 
 import sys
+from typing import Any
 
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
 from corten.plugin.types import EVENT, RUNTIME, SANDBOX_CONTROLLER, SHIM
@@ -65,10 +66,8 @@ def _runc(context: PluginContext) -> object:
 def _binary(context: PluginContext) -> object:
     if sys.platform == "linux":
         from .binary import BinaryShim
-        from .copier import Copier
 
-        copier = Copier(context.workers, context.pools, context.supervisor, context.state / "copier")
-        return BinaryShim(copier, context.pools, context.grpc_address, context.ttrpc_address)
+        return BinaryShim(_copier(context), context.pools, context.grpc_address, context.ttrpc_address)
     raise SkipPlugin(_NOT_HERE)
 
 
@@ -76,8 +75,14 @@ def _sandboxed(context: PluginContext) -> object:
     if sys.platform == "linux":
         from .sandbox.tasks import SandboxedTasks
 
-        return SandboxedTasks(context.pools)
+        return SandboxedTasks(_copier(context), context.pools)
     raise SkipPlugin(_NOT_HERE)
+
+
+def _copier(context: PluginContext) -> Any:
+    from .copier import Copier
+
+    return Copier(context.workers, context.pools, context.supervisor, context.state / "copier")
 
 
 def _sandboxes(context: PluginContext) -> object:

@@ -123,7 +123,11 @@ class TaskRuntime:
                 endpoint = await provider.start(*key, path, options)
                 task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
                 await task.connect(lambda: self._disconnected(task))
-                await task.create(options)
+                try:
+                    await task.create(options)
+                except BaseException:
+                    await task.disconnect()
+                    raise
             except BaseException:
                 await self._discard(key, provider, path)
                 raise

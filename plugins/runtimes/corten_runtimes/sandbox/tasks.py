@@ -16,6 +16,7 @@ from corten.pools import Pools
 assert sys.platform != "win32"
 
 from .. import bundle as bundles
+from ..copier import CopiedStreams, Copier
 from .endpoints import Endpoints, parsed
 
 KIND = "sandbox"
@@ -24,8 +25,8 @@ KIND = "sandbox"
 class SandboxedTasks:
     """A `ShimProvider` that starts nothing, and never ends a shim: that is the sandbox's controller's to do."""
 
-    def __init__(self, pools: Pools) -> None:
-        self._pools = pools
+    def __init__(self, copier: Copier, pools: Pools) -> None:
+        self._copier, self._pools = copier, pools
         self.endpoints = Endpoints()
 
     def takes(self, namespace: str, options: CreateOptions) -> bool:
@@ -48,17 +49,26 @@ class SandboxedTasks:
         return endpoint
 
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
+        await self.streams(namespace, id, bundle).close("")
         await self._pools.run("runtime", mount.unmount_all, os.path.join(bundle, "rootfs"))
         return Exit(0, 128 + signal.SIGKILL, time.time_ns())
 
     def adopt(self, bundle: str) -> None:
-        """The bundle tells the address; nothing else is known of it."""
+        """The bundle tells the address."""
+        self._copier.recall(bundle)
 
     def retire(self, bundle: str) -> bool:
         return False
 
     def release(self, bundle: str) -> None:
         """Nothing is held."""
+
+    def streams(self, namespace: str, id: str, bundle: str) -> CopiedStreams:
+        return CopiedStreams(self._copier, self._pools, namespace, id, bundle)
+
+    async def close(self) -> None:
+        """Leave the copier to itself."""
+        await self._copier.disconnect()
 
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         raise Unimplemented(f"runtime {runtime!r}: sandboxes are no runtime")

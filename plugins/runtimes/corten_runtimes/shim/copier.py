@@ -62,6 +62,7 @@ class Copied:
         stderr = "" if request.terminal else request.stderr_uri
         self.logged = Logged(loop, request.stdin_uri, request.stdout_uri, stderr)
         self._taps: list[Tap] = []
+        self._folder = os.path.dirname(request.stdout or request.stderr)
         self.over: Later[None] = Later()
         try:
             for tag, path in (("stdout", request.stdout), ("stderr", request.stderr)):
@@ -72,6 +73,11 @@ class Copied:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def forsaken(self) -> bool:
+        """Whether its FIFOs were removed: no shim will open them."""
+        return not os.path.exists(self._folder)
 
     def finish(self) -> None:
         """Carry what is there; `over` is set when it has arrived."""
@@ -179,7 +185,13 @@ class Copier:
         self.loop.after(IDLE_MAX, end)
 
     def _tend(self) -> None:
+        """Nobody can reach a copier whose socket was removed: it ends with the last FIFO that somebody may write to."""
         gc.collect()
+        if not os.path.exists(self._path):
+            for key in [key for key, copied in self._copied.items() if copied.over.done or copied.forsaken]:
+                self._copied.pop(key).close()
+            if not self._copied:
+                self.loop.stop()
         self.loop.after(TEND_EVERY, self._tend)
 
 
