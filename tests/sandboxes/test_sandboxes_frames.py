@@ -104,6 +104,9 @@ class OneShim:
         return True
 
     def release(self, bundle: str) -> None: ...
+    def streams(self, namespace: str, id: str, bundle: str) -> None:
+        return None
+
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         raise NotImplementedError
 
