@@ -80,9 +80,11 @@ def _sandboxed(context: PluginContext) -> object:
 
 
 def _copier(context: PluginContext) -> Any:
-    from .copier import Copier
+    if sys.platform == "linux":
+        from .copier import Copier
 
-    return Copier(context.workers, context.pools, context.supervisor, context.state / "copier")
+        return Copier(context.workers, context.pools, context.supervisor, context.state / "copier")
+    raise SkipPlugin(_NOT_HERE)
 
 
 def _sandboxes(context: PluginContext) -> object:
