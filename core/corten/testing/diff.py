@@ -16,7 +16,7 @@ from pathlib import Path
 from corten import digests
 from corten.contracts.content import ContentStore
 from corten.contracts.descriptor import Descriptor
-from corten.contracts.diff import Differ
+from corten.contracts.diff import Differ, StreamDiffer
 from corten.contracts.mounts import Mount
 from corten.errors import DataLoss, InvalidArgument, NotFound, Unimplemented
 
@@ -35,18 +35,21 @@ StackCheck = Callable[[Stack], None]
 
 
 def checks() -> Mapping[str, Check]:
-    """All checks by name; those of whole stacks once for plain directories and once for overlays."""
+    """All checks by name; those of whole stacks for plain directories, for overlays, and for overlays whose layers are
+    unpacked before those below them, where the differ can do that."""
     found = {check.__name__.removeprefix("_"): check for check in (*_APPLY, *COMPARE)}
     for check in STACKS:
         name = check.__name__.removeprefix("_")
         found[f"{name}_plain"] = _on(check, overlay=False)
         found[f"{name}_overlay"] = _on(check, overlay=True)
+        found[f"{name}_unseen"] = _on(check, overlay=True, unseen=True)
     return found
 
 
-def _on(check: StackCheck, *, overlay: bool) -> Check:
+def _on(check: StackCheck, *, overlay: bool, unseen: bool = False) -> Check:
     def run(differ: Differ, content: ContentStore, work: Path) -> None:
-        check(Stack(differ, content, work / "stack", overlay))
+        if not unseen or isinstance(differ, StreamDiffer):
+            check(Stack(differ, content, work / "stack", overlay, unseen))
 
     return run
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
 import sys
 import tarfile
@@ -18,8 +19,9 @@ import zstandard
 from corten import digests
 from corten.contracts.content import ContentStore
 from corten.contracts.descriptor import Descriptor
-from corten.contracts.diff import Differ
+from corten.contracts.diff import Differ, StreamDiffer
 from corten.contracts.mounts import Mount
+from corten.errors import FailedPrecondition
 
 assert sys.platform != "win32"
 
@@ -94,19 +96,45 @@ def stored(content: ContentStore, blob: bytes, media_type: str = PLAIN) -> Descr
     return Descriptor(media_type, digest, len(blob))
 
 
+def upper_mounts(upper: Path) -> list[Mount]:
+    """An upper directory whose lower ones are not there yet."""
+    return [Mount("overlay", "overlay", options=("rw", f"upperdir={upper}"))]
+
+
 @dataclass
 class Stack:
-    """Layers one over the other: in one plain directory, or each in the upper directory of an overlay."""
+    """Layers one over the other: in one plain directory, or each in the upper directory of an overlay.
+
+    `unseen`: each layer is unpacked without those below it, and settled on them afterwards.
+    """
 
     differ: Differ
     content: ContentStore
     root: Path
     overlay: bool
+    unseen: bool = False
     uppers: list[Path] = field(default_factory=list)
 
     def apply(self, data: bytes, **options: Any) -> Descriptor:
         """Unpack one more layer."""
+        if self.unseen and self.uppers:
+            return self._apply_unseen(stored(self.content, data))
         return self.differ.apply(stored(self.content, data), self.next_mounts(), self.content, **options)
+
+    def _apply_unseen(self, blob: Descriptor) -> Descriptor:
+        assert isinstance(self.differ, StreamDiffer)
+        below = [upper_mounts(path) for path in self.uppers]
+        on_parent = self.next_mounts()
+        try:
+            unpacked = self.differ.unpack(blob, upper_mounts(self.uppers[-1]), self.content)
+            self.differ.settle(
+                [*((mounts, b"") for mounts in below), (upper_mounts(self.uppers[-1]), unpacked.assumed)]
+            )
+        except FailedPrecondition:
+            shutil.rmtree(self.uppers[-1])
+            self.uppers[-1].mkdir(mode=0o755)
+            return self.differ.apply(blob, on_parent, self.content)
+        return unpacked.layer
 
     def next_mounts(self) -> list[Mount]:
         """The mounts for a further layer."""
@@ -119,6 +147,9 @@ class Stack:
         self.uppers.append(upper)
         if not lowers:
             return [Mount("bind", str(upper), options=("rw", "rbind"))]
+        below_root = lowers[-1].stat()
+        os.chown(upper, below_root.st_uid, below_root.st_gid)
+        upper.chmod(stat.S_IMODE(below_root.st_mode))
         work = upper.parent / "work"
         work.mkdir()
         below = ":".join(str(path) for path in reversed(lowers))

@@ -65,8 +65,7 @@ class Directories:
 
     def opened(self, path: bytes) -> Directory:
         """A directory at its real path, which the caller closes."""
-        resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
-        return Directory(syscalls.openat2(self.root.fd, path or b".", os.O_RDONLY | os.O_DIRECTORY, resolve), path)
+        return Directory(self._open(path), path)
 
     def tidy(self) -> None:
         """Between two entries: close what is not valid any more, or too much."""
@@ -91,9 +90,19 @@ class Directories:
         """Give directories their times, once nothing is made in them any more."""
         for path, times in self.times.items():
             try:
-                os.utime(path or b".", ns=times, dir_fd=self.root.fd, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # replaced by a later entry
+                fd = self._open(path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue  # replaced by a later entry
+                raise
+            try:
+                os.utime(fd, ns=times)
+            finally:
+                os.close(fd)
+
+    def _open(self, path: bytes) -> int:
+        resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+        return syscalls.openat2(self.root.fd, path or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, resolve)
 
     def _is_plain(self, parent: Directory, name: bytes) -> bool:
         try:
@@ -161,5 +170,6 @@ class Directories:
         if self.lower is not None:
             if opaque:
                 os.setxattr(made.fd, self.lower.opaque, b"y")
-            self.lower.implied(made.path)
+            else:
+                self.lower.implied(made.path)
         return made

@@ -69,17 +69,23 @@ def _root(below: int, upper: int, assumed: Assumptions) -> None:
 
 
 def _directories(directories: Directories, lower: Lower, assumed: Assumptions) -> None:
-    """A directory without an entry of its own is as it was below."""
+    """A directory without an entry of its own is as it was below, and a new one as its parent would have made it."""
+    group: dict[bytes, int] = {}
     for path in assumed.directories:
         head, _, name = path.rpartition(b"/")
         found = lower.stat(head, name)
-        if found is None:
-            continue
         try:
             made = directories.opened(path)
         except (FileNotFoundError, NotADirectoryError):
             continue  # a later entry has replaced it
         try:
+            if found is None:
+                if group.get(head, -1) >= 0:
+                    os.fchown(made.fd, -1, group[head])
+                    os.fchmod(made.fd, 0o2755)
+                    group[path] = group[head]
+                continue
+            group[path] = found.st_gid if found.st_mode & stat.S_ISGID else -1
             if not stat.S_ISDIR(found.st_mode):
                 raise FailedPrecondition(f"{os.fsdecode(path)} is no directory in the layers below")
             lower.copy_directory(head, name, made.fd, found)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
-from corten.errors import Cancelled, CortenError, FailedPrecondition
+from corten.errors import Cancelled, CortenError, FailedPrecondition, InvalidArgument, PermissionDenied, Unknown
 from corten.oci_image import gc_labels, unpack
 from corten.oci_image.unpack import UnpackStep
 from corten.registry.arrival import Arrival
@@ -112,10 +112,10 @@ class Unpacking:
         return [*left, *steps[len(filled) :]]
 
     async def _attempt(self, prepared: Prepared, incoming: Incoming) -> Filled | None:
-        """None for a layer that needs those below it."""
+        """None for a layer that is tried again on its parent, which also tells whether it is the layer's own fault."""
         try:
             return await self._filled(prepared, incoming)
-        except FailedPrecondition:
+        except (FailedPrecondition, InvalidArgument, PermissionDenied, Unknown):
             if not prepared.alone:
                 raise
             return None
