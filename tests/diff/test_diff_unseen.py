@@ -26,25 +26,29 @@ pytestmark = pytest.mark.integration
 def some_layer(chance: random.Random) -> bytes:
     """Entries that get in each other's way, and in that of other layers, as often as not."""
 
-    def path() -> str:
-        return "/".join(chance.choice("abc") for _ in range(chance.choice([1, 2, 2, 3])))
+    def path(folder: bool = False) -> str:
+        """Names of folders and of files are apart, most often."""
+        words = [chance.choice("abc") for _ in range(chance.choice([0, 1, 1, 2]))]
+        return "/".join([*words, chance.choice("abc" if folder or chance.random() < 0.03 else "xyz")])
 
-    made = Layer()
+    made, files = Layer(), ["z"]
+    made.add("z")
     for _ in range(chance.randrange(1, 9)):
         name = path()
         match chance.randrange(10):
             case 0 | 1:
-                made.directory(name, chance.choice([0o755, 0o700, 0o1777, 0o2775]), uid=chance.randrange(3))
+                made.directory(path(folder=True), chance.choice([0o755, 0o700, 0o1777]), uid=chance.randrange(3))
             case 2:
                 made.symlink(name, chance.choice(["a", "b/c", "/c", "../b"]))
             case 3:
-                made.link(name, path())
+                made.link(name, path() if chance.random() < 0.1 else chance.choice(files))
             case 4 | 5:
-                head, _, base = name.rpartition("/")
+                head, _, base = path(folder=chance.random() < 0.5).rpartition("/")
                 made.add(f"{head}/.wh.{base}".lstrip("/"))
             case 6:
-                made.add(f"{name}/.wh..wh..opq")
+                made.add(f"{path(folder=True)}/.wh..wh..opq")
             case _:
+                files.append(name)
                 made.add(name, bytes([chance.randrange(256)]), mode=chance.choice([0o644, 0o4755]))
     if chance.random() < 0.1:
         made.add(".wh..wh..opq")
