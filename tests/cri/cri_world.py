@@ -44,12 +44,13 @@ class CriNode:
     @asynccontextmanager
     async def client(self) -> AsyncIterator["Cri"]:
         """A client that removes all pods at the end."""
-        async with Channel(self.daemon.address) as channel:
-            cri = Cri(channel, self)
-            try:
-                yield cri
-            finally:
-                await cri.clear()
+        cri = Cri(self)
+        try:
+            yield cri
+        finally:
+            await cri.reconnect()
+            await cri.clear()
+            await cri.close()
 
     def image(self, name: str = "busy") -> str:
         return f"{self.registry}/test/{name}:latest"
@@ -63,9 +64,23 @@ class CriNode:
 class Cri:
     """Calls by their names, and short ways to what tests need most."""
 
-    def __init__(self, channel: Channel, node: CriNode) -> None:
-        self._channel = channel
+    def __init__(self, node: CriNode) -> None:
+        self._channel = Channel(node.daemon.address)
         self.node = node
+
+    async def reconnect(self) -> None:
+        """A new connection: an old one waits a while before it looks for a daemon that was started anew."""
+        await self.close()
+        self._channel = Channel(self.node.daemon.address)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def restart(self, stop: Callable[[], None]) -> None:
+        """Stop the daemon in some way, and start it."""
+        await asyncio.to_thread(stop)
+        await asyncio.to_thread(self.node.daemon.start)
+        await self.reconnect()
 
     async def call(self, name: str, request: Any, timeout: float = TIMEOUT) -> Any:
         """Raises the errors of `corten.errors`."""
