@@ -100,6 +100,8 @@ async def test_images_are_mounted_read_only_with_a_sub_path(cri: Cri, node: CriN
     ]
     container = await cri.started(pod, "sleep", "1000", mounts=mounts)
     assert await cri.output(container, "cat", "/part/kept") == "from the image"
+    told = [mount.image.image_ref for mount in (await cri.status(container)).mounts]
+    assert told == [await cri.pull("users")] * 2
     assert await cri.output(container, "cat", "/whole/data/kept") == "from the image"
     assert (await cri.exec(container, "touch", "/part/x")).exit_code == 1
     for path, error in (("absent", NotFound), ("data/kept", InvalidArgument)):

@@ -50,7 +50,7 @@ def status(container: Container, image: CriImage | None) -> pb.ContainerStatus:
         message=container.message,
         labels=container.config.labels,
         annotations=container.config.annotations,
-        mounts=container.config.mounts,
+        mounts=_mounts(container),
         log_path=container.log_path,
         resources=container.resources,
         user=container.user,
@@ -82,6 +82,18 @@ def info(container: Container, stored: StoredContainer) -> str:
         "config": container.config,
         "runtimeSpec": json.loads(stored.spec.value) if stored.spec and stored.spec.value else None,
     })  # fmt: skip
+
+
+def _mounts(container: Container) -> list[pb.Mount]:
+    """Those of the request; a mounted image with the id that its name had when the container was made."""
+    mounts = []
+    for mount in container.config.mounts:
+        told = pb.Mount()
+        told.CopyFrom(mount)
+        if id := container.volume_images.get(mount.container_path):
+            told.image.image_ref = id
+        mounts.append(told)
+    return mounts
 
 
 def _reason(container: Container) -> str:

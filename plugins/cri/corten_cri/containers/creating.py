@@ -136,10 +136,11 @@ class Creation:
         context = config.linux.security_context
         defaults = parse(draft.image.execution)
         user = await parts.run(self._users.resolve, context, defaults.user, draft.image.id, rootfs)
+        mounted = await self._image_volumes.sources(draft.pod, config)
         wanted = Wanted(
             config,
             await parts.handlers.features(draft.pod.handler),
-            await self._image_volumes.sources(draft.pod, config),
+            {place: source for place, (source, _) in mounted.items()},
             await self._volumes(draft, rootfs),
         )
         mounts = await parts.run(all_mounts, parts, draft.pod, wanted)
@@ -157,6 +158,7 @@ class Creation:
             snapshotter=draft.snapshotter,
             stop_signal=signals.wanted(config.stop_signal) or defaults.stop_signal,
             log_path=_log_path(draft),
+            volume_images={place: id for place, (_, id) in mounted.items()},
             user=users.message(user),
             resources=pb.ContainerResources(linux=config.linux.resources)
             if config.linux.HasField("resources")

@@ -29,8 +29,8 @@ class ImageVolumes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def sources(self, pod: Pod, config: pb.ContainerConfig) -> dict[str, str]:
-        """The folder on the host for each mount of an image, by its path in the container.
+    async def sources(self, pod: Pod, config: pb.ContainerConfig) -> dict[str, tuple[str, str]]:
+        """The folder on the host, and the image's id, for each mount of an image, by its path in the container.
 
         Raises InvalidArgument, NotFound for the image or the sub-path; the message begins as the kubelet expects it.
         """
@@ -54,7 +54,7 @@ class ImageVolumes:
                 snapshots = parts.metadata.snapshotter(SCOPE, snapshotter)
                 await parts.pools.run("snapshots", snapshots.remove, _key(pod, name))
 
-    async def _source(self, pod: Pod, mount: pb.Mount) -> str:
+    async def _source(self, pod: Pod, mount: pb.Mount) -> tuple[str, str]:
         if mount.host_path:
             raise InvalidArgument(f"mount at {mount.container_path}: it names an image and a host path")
         if not mount.readonly:
@@ -74,7 +74,7 @@ class ImageVolumes:
                     snapshots = parts.metadata.snapshotter(SCOPE, snapshotter)
                     mounts = await parts.pools.run("snapshots", snapshots.mounts, _key(pod, name))
                 await parts.run(_mount, list(mounts), target)
-        return await parts.run(_inside, target, mount.image_sub_path)
+        return await parts.run(_inside, target, mount.image_sub_path), image.id
 
     def _folder(self, pod: Pod) -> Path:
         return files.folder(self._parts.state, pod.id) / _FOLDER

@@ -1,6 +1,7 @@
 """The record of a container: frozen, replaced as a whole when it changes; the table has the present one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 
@@ -34,6 +35,8 @@ class Container:
     """As the image says, e.g. `SIGTERM`; the request's is in `config`."""
     log_path: str = ""
     """Absolute; empty for none."""
+    volume_images: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the images that are mounted as volumes, by their path in the container."""
     user: pb.ContainerUser | None = None
     resources: pb.ContainerResources | None = None
     created_at: int = 0

@@ -115,6 +115,7 @@ def extension(container: Container) -> AnyValue:
         "LogPath": container.log_path,
         "StopSignal": container.stop_signal,
         "User": container.user,
+        "VolumeImages": dict(container.volume_images),
         "CreatedAt": container.created_at,
     }
     return _any(CONTAINER_TYPE, {"Version": "v1", "Metadata": body})
@@ -194,6 +195,7 @@ def _container(stored: StoredContainer) -> Container:
         stop_signal=str(body.get("StopSignal", "")),
         log_path=str(body.get("LogPath", "")),
         user=messages.parsed(pb.ContainerUser, user, what) if user else None,
+        volume_images=dict(body.get("VolumeImages") or {}),
         created_at=int(body.get("CreatedAt") or stored.created_at),
     )
 
