@@ -40,6 +40,8 @@ class CriNode:
     daemon: Daemon
     registry: str
     bridge: str
+    conf: Path
+    """The folder of the network's configuration."""
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator["Cri"]:
@@ -54,6 +56,13 @@ class CriNode:
 
     def image(self, name: str = "busy") -> str:
         return f"{self.registry}/test/{name}:latest"
+
+    @property
+    def cdi(self) -> Path:
+        """Where descriptions of CDI devices lie."""
+        folder = self.conf.parent / "cdi"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @property
     def logs(self) -> Path:
@@ -273,7 +282,7 @@ def cri_node(folder: Path, extra: str = "") -> Iterator[CriNode]:
         push_all(folder, host)
         try:
             with running_daemon(config=settings(conf, extra)) as daemon:
-                yield CriNode(daemon, host, bridge)
+                yield CriNode(daemon, host, bridge, conf)
         finally:
             subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
 
@@ -296,6 +305,7 @@ plugins:
   io.containerd.cri.v1.runtime:
     cni: {{bin_dirs: [/usr/lib/cni], conf_dir: {conf}}}
     netns_mounts_under_state_dir: true
+    cdi_spec_dirs: [{conf.parent}/cdi]
 {extra}
 """
 
