@@ -61,15 +61,21 @@ class Samples:
     def _rate(self, id: str, figures: Figures, since: int) -> int | None:
         if figures.cpu is None:
             return None
-        known = self._known.get(id)
-        if known is None or known.total > figures.cpu.total:  # a counter that went back: another life under this id
-            known = _Known(since or figures.at, 0 if since else figures.cpu.total, None)
+        total, known = figures.cpu.total, self._known.get(id)
+        if known is None and since:
+            known = _Known(since, 0, None)
+        if known is None or known.total > total:  # a counter that went back: what is summed is less now
+            self._keep(id, _Known(figures.at, total, None))
+            return None
         passed = figures.at - known.at
         if passed <= 0 or (known.rate is not None and passed < self._period):
             return known.rate
-        rate = (figures.cpu.total - known.total) * 1_000_000_000 // passed
-        self._known[id] = _Known(figures.at, figures.cpu.total, rate)
+        rate = (total - known.total) * 1_000_000_000 // passed
+        self._keep(id, _Known(figures.at, total, rate))
+        return rate
+
+    def _keep(self, id: str, known: _Known) -> None:
+        self._known[id] = known
         self._known.move_to_end(id)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
-        return rate
