@@ -150,8 +150,8 @@ async def test_output_to_a_file(runtime: Any, world: World) -> None:
     path.write_text("before\n")
     task = await _run(runtime, world, "/bin/echo", "after", stdio=Stdio(stdout=f"file://{path}"))
     await task.wait()
-    assert path.read_text() == "before\nafter\n"
     await task.delete()
+    assert path.read_text() == "before\nafter\n"
 
 
 async def test_what_init_left_in_a_shared_pid_namespace_is_killed(runtime: Any, world: World) -> None:

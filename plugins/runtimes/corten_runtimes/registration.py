@@ -43,6 +43,7 @@ def plugins() -> tuple[Registration, ...]:
             type=RUNTIME,
             id="task",
             requires=(each(SHIM), one(EVENT)),
+            exports={"log-uri-schemes": "fifo,binary,binary-v2,file"},
             init=_task,
             summary="All tasks: their bundles, their shims, and finding them again after a restart",
         ),

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from corten.api.types import mount_pb2
@@ -26,6 +27,7 @@ assert sys.platform != "win32"
 from . import cgroups, direct, files, spawn
 from .apart import apart
 from .events import Announcer
+from .logger import Logger
 from .loop import Later, Loop, Steps
 from .oom import OomWatch
 from .process import DELETED, PAUSED, PAUSING, RUNNING, STOPPED, Process
@@ -50,6 +52,7 @@ class Making(NamedTuple):
     """Whether it has a pid namespace of its own, so that nothing outlives init."""
     console: str
     """Prefix of paths for console sockets."""
+    namespace: str = ""
     max_execs: int = EXECS_MAX
     direct_start: bool = False
     """Whether runc is of a version for which `direct` was tried."""
@@ -210,6 +213,7 @@ class Container:
     def _create(self) -> Steps[int]:
         making, pid_file = self.making, f"{self.making.bundle}/init.pid"
         self.init.streams = streams = self._streams(self.init, direct=making.private_pids)
+        yield from streams.ready()
         self._reaper.begin_birth()
         try:
             words = spawn.create(making.runc, self.id, making.bundle, pid_file, streams.console)
@@ -234,6 +238,7 @@ class Container:
         process.streams = streams = self._streams(process, direct=False)
         self._reaper.begin_birth()
         try:
+            yield from streams.ready()
             words = spawn.execute(self.id, self._spec_path(process.id), pid_file, streams.console)
             yield from self._runc(words, streams.child)
             self._born(process, pid_file)
@@ -290,7 +295,10 @@ class Container:
 
     def _streams(self, process: Process, *, direct: bool) -> Streams:
         console = f"{self.making.console}{self._number()}"
-        return Streams(self._loop, process.stdio, direct=direct, console=console, owner=self.making.owner)
+        logger = partial(Logger, self._loop, self._reaper, process.id or self.id, self.making.namespace)
+        return Streams(
+            self._loop, process.stdio, direct=direct, console=console, owner=self.making.owner, logger=logger
+        )
 
     def _born(self, process: Process, pid_file: str) -> None:
         process.pid = int(files.content(pid_file))

@@ -6,7 +6,7 @@ import stat
 import sys
 from dataclasses import dataclass, field
 
-from corten.errors import InvalidArgument, mapped
+from corten.errors import Unimplemented, mapped
 
 assert sys.platform != "win32"
 
@@ -40,21 +40,22 @@ class Ends:
 
 
 def path_of(uri: str) -> str:
-    """The path in a stream's path or URI. Raises InvalidArgument for a scheme that is not for files."""
+    """The path in a stream's path or URI. Raises Unimplemented for a scheme that this shim does not know."""
     scheme, found, path = uri.partition("://")
-    if not found:
+    if not found or uri.startswith("/"):
         return uri
     if scheme not in ("fifo", "file"):
-        raise InvalidArgument(f"stdio {uri!r}: scheme {scheme} is not supported (use a path, fifo:// or file://)")
+        hint = " (streams of the streaming API are for the shims of sandboxes)" if "+" in scheme else ""
+        raise Unimplemented(
+            f"stdio {uri!r}: this shim does not know the scheme {scheme}: it has fifo, binary, binary-v2, file{hint}"
+        )
     return path
 
 
 def open_output(uri: str, *, blocking: bool) -> Ends:
-    """Open for writing; a `file://` is made if need be and appended to. Raises NotFound, PermissionDenied."""
+    """Open for writing. Raises NotFound, PermissionDenied, Unimplemented."""
     path = path_of(uri)
     with mapped(f"open output stream {uri}"):
-        if uri.startswith("file://"):
-            return Ends(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CLOEXEC, 0o600))
         if not stat.S_ISFIFO(os.stat(path).st_mode):
             return Ends(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | _CLOEXEC))
         holder = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)

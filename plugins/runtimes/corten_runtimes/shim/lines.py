@@ -67,6 +67,18 @@ class Lines:
         return b"".join(parts)
 
 
+class Raw:
+    """Output as it is, in place of `Lines`."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The same."""
+        return data
+
+    def end(self) -> bytes:
+        """Nothing."""
+        return b""
+
+
 def stamp() -> bytes:
     """Now, as Go's RFC3339Nano in UTC has it, with all nine digits."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)

@@ -20,7 +20,6 @@ assert sys.platform != "win32"
 from .lines import stamp
 from .loop import Loop
 
-MODE = 0o640
 STALL_MAX = 10.0
 """Seconds that output waits for a log that cannot be written."""
 RETRY_EVERY = 0.2
@@ -28,11 +27,14 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK 
 
 
 class LogFile:
-    """One open log; its folder must be there. `freed` is called when it can be written again, or waiting is over."""
+    """One open log; its folder must be there. `freed` is called when it can be written again, or waiting is over.
 
-    def __init__(self, loop: Loop, path: str, freed: Callable[[], None]) -> None:
-        self._loop, self._path, self._freed = loop, path, freed
-        self._fd = _open(path)
+    One that is `plain` is no log of the kubelet's: mode 0644 in place of 0640, and it may be a link.
+    """
+
+    def __init__(self, loop: Loop, path: str, freed: Callable[[], None], *, plain: bool = False) -> None:
+        self._loop, self._path, self._freed, self._plain = loop, path, freed, plain
+        self._fd = _open(path, plain)
         self._pending = b""
         self._stalled = 0.0
         self._lost = 0
@@ -57,7 +59,7 @@ class LogFile:
 
     def reopen(self) -> None:
         """Go on in the file that is, or is then made, under the path. On an error the old one stays in use."""
-        fd = _open(self._path)
+        fd = _open(self._path, self._plain)
         os.close(self._fd)
         self._fd = fd
 
@@ -86,8 +88,10 @@ class LogFile:
         return b""
 
     def _whole_lines(self, lines: bytes, written: int) -> int:
-        """Take back the part of a line that ends a write cut short, so that readers never see half a line."""
+        """Take back the part of a line that ends a write cut short, so that readers never see half of one."""
         whole = lines.rfind(b"\n", 0, written) + 1
+        if self._plain and not whole:
+            return written  # not made of lines
         try:
             os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_END) - (written - whole))
         except OSError:  # a device
@@ -108,17 +112,19 @@ class LogFile:
 
     def _tell_loss(self) -> bool:
         """Say in the log what is missing there; False if there is still no room for that."""
-        words = f" stderr F [corten: {self._lost} bytes of this log were lost here: {self._why}]\n"
-        if self._append(stamp() + words.encode()):
+        head = b"" if self._plain else stamp() + b" stderr F "
+        words = f"[corten: {self._lost} bytes of this log were lost here: {self._why}]\n"
+        if self._append(head + words.encode()):
             return False
         self._lost = 0
         return True
 
 
-def _open(path: str) -> int:
+def _open(path: str, plain: bool) -> int:
     """Open a regular file or a device; whatever else lies there is not followed, and not waited for."""
+    flags, permissions = (_FLAGS & ~os.O_NOFOLLOW, 0o644) if plain else (_FLAGS, 0o640)
     with mapped(f"open container log {path}"):
-        fd = os.open(path, _FLAGS, MODE)
+        fd = os.open(path, flags, permissions)
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
         os.close(fd)

@@ -1,4 +1,4 @@
-"""The streams of a process that keeps a log and may be attached to: stdio of the scheme `cri:`.
+"""The streams of a process that keeps a log and may be attached to: stdio of the scheme `cri:`, and plain `file://`.
 
 `Logged` has what the process's streams share, the log file and its readers; a `Tap` carries one output to them. The own
 shim has them for its processes, and the copier for those of other shims.
@@ -11,17 +11,17 @@ import termios
 from collections.abc import Callable
 from typing import NamedTuple
 
-from corten.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from corten.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, mapped
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
 from .attached import ATTACHED_MAX, CHUNK, Audience, Input, open_reader, open_writer
-from .lines import Lines
+from .lines import Lines, Raw
 from .logfile import LogFile
 from .loop import IN, Loop
 
-SCHEME = "cri:"
+SCHEME, FILE = "cri:", "file://"
 STDIN, STDIN_ONCE = "cri:stdin", "cri:stdin?once"
 
 
@@ -30,19 +30,31 @@ class LogUri(NamedTuple):
 
     path: str
     max_line: int
+    plain: bool = False
+    """Output as it is, in a file."""
+
+
+def kept(uri: str) -> bool:
+    """Whether it is of one of the schemes here."""
+    return uri.startswith((SCHEME, FILE))
 
 
 def parse(uri: str) -> LogUri:
     """See `corten.contracts.runtime.CRI_LOG`. Raises InvalidArgument."""
+    if uri.startswith(FILE):
+        path = unquote(uri.removeprefix(FILE).partition("?")[0])
+        if not path.startswith("/"):
+            raise InvalidArgument(f"stdio {uri!r}: not of the form file:///absolute/path")
+        return LogUri(path, 0, plain=True)
     path, _, query = uri.removeprefix(SCHEME).partition("?")
-    path = _unquote(path.removeprefix("//"))
+    path = unquote(path.removeprefix("//"))
     name, _, value = query.partition("=")
     if (path and not path.startswith("/")) or (query and not (name == "max_line" and value.isdecimal())):
         raise InvalidArgument(f"stdio {uri!r}: not of the form cri:///absolute/path?max_line=BYTES")
     return LogUri(path, int(value or 0))
 
 
-def _unquote(path: str) -> str:
+def unquote(path: str) -> str:
     """What urllib.parse.unquote does, which would cost every shim its tables."""
     first, *rest = path.encode().split(b"%")
     try:
@@ -58,15 +70,19 @@ class Logged:
         if stdin.startswith(SCHEME) and stdin not in (STDIN, STDIN_ONCE):
             raise InvalidArgument(f"stdio {stdin!r}: as stdin only {STDIN} and {STDIN_ONCE}")
         self._loop, self._once = loop, stdin == STDIN_ONCE
-        self._uris = {tag: parse(uri) for tag, uri in (("stdout", stdout), ("stderr", stderr)) if uri[:4] == SCHEME}
-        if stdin.startswith(SCHEME) and not self._uris:
+        self._uris = {tag: parse(uri) for tag, uri in (("stdout", stdout), ("stderr", stderr)) if kept(uri)}
+        self.attachable = stdout.startswith(SCHEME) or stderr.startswith(SCHEME)
+        if stdin.startswith(SCHEME) and not self.attachable:
             raise InvalidArgument(f"stdio {stdin!r}: only with an output of the scheme {SCHEME}")
         self._logs: dict[str, LogFile] = {}
         self._taps: dict[str, Tap] = {}
         self.input: Input | None = None
         try:
-            for path in {uri.path: None for uri in self._uris.values() if uri.path}:
-                self._logs[path] = LogFile(loop, path, self._freed)
+            for path, uri in {uri.path: uri for uri in self._uris.values() if uri.path}.items():
+                if uri.plain:
+                    with mapped(f"stdio file://{path}"):
+                        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+                self._logs[path] = LogFile(loop, path, self._freed, plain=uri.plain)
         except BaseException:
             self.close()
             raise
@@ -74,7 +90,8 @@ class Logged:
     def output(self, tag: str, source: int, ended: "Callable[[Tap], None]") -> "Tap":
         """Carry what comes from `source` (non-blocking, owned) until it ends."""
         uri = self._uris[tag]
-        tap = self._taps[tag] = Tap(self._loop, source, Lines(tag, uri.max_line), self._logs.get(uri.path), ended)
+        lines = Raw() if uri.plain else Lines(tag, uri.max_line)
+        tap = self._taps[tag] = Tap(self._loop, source, lines, self._logs.get(uri.path), ended)
         return tap
 
     def feed(self, sink: int) -> None:
@@ -130,7 +147,7 @@ class Tap:
     """One output on its way to log and readers; `ended` is called once, when all of it has arrived."""
 
     def __init__(
-        self, loop: Loop, source: int, lines: Lines, log: LogFile | None, ended: "Callable[[Tap], None]"
+        self, loop: Loop, source: int, lines: Lines | Raw, log: LogFile | None, ended: "Callable[[Tap], None]"
     ) -> None:
         self._loop, self._source, self._lines, self._log, self._ended = loop, source, lines, log, ended
         self.audience = Audience(loop, self.resume)

@@ -236,6 +236,7 @@ class TaskService:
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),
             console=f"{self.settings['console']}{self._made}-",
+            namespace=self.settings["namespace"],
             max_execs=int(self.settings.get("max_execs") or EXECS_MAX),
             direct_start=tried,
             direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,

@@ -18,7 +18,7 @@ from .reaper import Ended, Reaper
 NULL = -1
 """In place of a descriptor: /dev/null."""
 # Plain numbers and a plain dict: every object that is only looked at costs a forked shim the page it lies on.
-_DEFAULTS = sorted(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+DEFAULTS = sorted(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _ENVIRON = dict(os.environ)
 _KINDS: Mapping[str, type[CortenError]] = {
     "does not exist": NotFound,
@@ -72,7 +72,7 @@ def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> Later
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, null if fd == NULL else fd, target) for target, fd in enumerate(streams)]
     try:
-        pid = os.posix_spawnp(words[0], list(words), _ENVIRON, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS)
+        pid = os.posix_spawnp(words[0], list(words), _ENVIRON, file_actions=actions, setsigmask=(), setsigdef=DEFAULTS)
     except FileNotFoundError:
         raise NotFound(f"runtime {words[0]}: no such program on PATH") from None
     except OSError as error:

@@ -3,11 +3,13 @@
 Four ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
 it has ended nobody is left who holds it. *Piped*: pipes and a copy, for execs and shared pid namespaces, where a
 background child may hold the streams: they are closed `HELD_MAX` seconds after the exit at the latest. *Terminal*: a
-pty, copied both ways. *Logged*: piped, or from a terminal, to a log and those who attach (see `logged`).
+pty, copied both ways. *Logged*: piped, or from a terminal, to a log and those who attach (see `logged`), or to a
+program of the user's (see `logger`).
 """
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -18,8 +20,9 @@ from corten.errors import FailedPrecondition
 from . import fifo
 from .console import ConsoleSocket, resize
 from .fifo import Ends
-from .logged import SCHEME, Logged, Tap
-from .loop import Later, Loop
+from .logged import SCHEME, Logged, Tap, kept
+from .logger import SCHEMES, Logger
+from .loop import Later, Loop, Steps
 from .pump import Pump
 from .spawn import NULL
 
@@ -48,17 +51,28 @@ class _Planned(NamedTuple):
 class Streams:
     """`child` is what runc gets; `started` or `close` follows; `ended` at the exit, `closed` when all is copied."""
 
-    def __init__(self, loop: Loop, stdio: Stdio, *, direct: bool, console: str, owner: tuple[int, int]) -> None:
-        self._loop, self._stdio, self._owner = loop, stdio, owner
+    def __init__(
+        self,
+        loop: Loop,
+        stdio: Stdio,
+        *,
+        direct: bool,
+        console: str,
+        owner: tuple[int, int],
+        logger: Callable[[str], Logger],
+    ) -> None:
+        self._loop, self._stdio, self._owner, self._start_logger = loop, stdio, owner, logger
         self._direct = direct and not stdio.terminal
         self._ends: list[Ends] = []
         self._input: Ends | None = None
         self._logged: Logged | None = None
+        self._logger: Logger | None = None
         self._outputs: list[Pump | Tap] = []
         self._inputs: list[Pump] = []
         self._children: list[int] = []
         self._planned: list[_Planned] = []
         self._master = -1
+        self._sink = -1
         self._exited = False
         self._console: ConsoleSocket | None = None
         self.closed: Later[None] = Later()
@@ -74,6 +88,11 @@ class Streams:
         """The path for `--console-socket`; empty without a terminal."""
         return self._console.path if self._console else ""
 
+    def ready(self) -> Steps[None]:
+        """Wait, before the process is made, for the program that takes its output, if there is one."""
+        if self._logger is not None:
+            yield from self._logger.ready()
+
     def started(self) -> None:
         """The process runs: close what is its own, and begin to copy. Raises Internal if no terminal came."""
         self._close_children()
@@ -88,7 +107,7 @@ class Streams:
         """The process has exited: `closed` is set once its output is through, or given up."""
         self._exited = True
         if not self._outputs:
-            self.close()
+            self._over()
         else:
             self._loop.after(HELD_MAX, self._finish)
 
@@ -118,6 +137,8 @@ class Streams:
             pump.close()
         if self._logged is not None:
             self._logged.close()
+        if self._logger is not None:
+            self._logger.close()
         for planned in self._planned:
             os.close(planned.source)
             if planned.sink >= 0:
@@ -128,19 +149,31 @@ class Streams:
             ends.close()
         if self._console is not None:
             self._console.close()
-        if self._master >= 0:
-            os.close(self._master)
-            self._master = -1
+        for fd in (self._master, self._sink):
+            if fd >= 0:
+                os.close(fd)
+        self._master = self._sink = -1
         self.closed.set(None)
 
     def _open(self, console: str) -> tuple[int, int, int]:
         stdio = self._stdio
-        if any(uri.startswith(SCHEME) for uri in stdio[:3]):
+        if any(kept(uri) for uri in stdio[:3]):
             self._logged = Logged(self._loop, stdio.stdin, stdio.stdout, "" if stdio.terminal else stdio.stderr)
+        if stdio.stdout.startswith(SCHEMES):
+            self._logger = self._start_logger(stdio.stdout)
+            if stdio.terminal:
+                os.close(self._logger.stderr)
+                self._sink = self._logger.stdout
+                os.set_blocking(self._sink, False)
+            else:
+                self._children += [self._logger.stdout, self._logger.stderr]
         if stdio.terminal:
             self._console = ConsoleSocket(console)
             return (NULL, NULL, NULL)
-        outputs = (self._open_output("stdout", stdio.stdout), self._open_output("stderr", stdio.stderr))
+        if self._logger is not None:
+            outputs = self._chown(self._logger.stdout), self._chown(self._logger.stderr)
+        else:
+            outputs = (self._open_output("stdout", stdio.stdout), self._open_output("stderr", stdio.stderr))
         return (self._open_stdin(), *outputs)
 
     def _open_stdin(self) -> int:
@@ -165,7 +198,7 @@ class Streams:
     def _open_output(self, tag: str, uri: str) -> int:
         if not uri:
             return NULL
-        if uri.startswith(SCHEME):
+        if kept(uri):
             read, write = self._pipe()
             self._planned.append(_Planned(read, -1, tag))
             return write
@@ -193,8 +226,11 @@ class Streams:
     def _attach(self, master: int) -> None:
         self._master = master
         stdio = self._stdio
-        if self._logged is not None:
+        if self._logged is not None and kept(stdio.stdout):
             self._planned.append(_Planned(os.dup(master), -1, "stdout"))
+        elif self._sink >= 0:
+            self._planned.append(_Planned(os.dup(master), self._sink))
+            self._sink = -1
         elif stdio.stdout:
             ends = self._own(fifo.open_output(stdio.stdout, blocking=False))
             sink, ends.fd = ends.fd, -1
@@ -222,7 +258,7 @@ class Streams:
             self._outputs_ended()
 
     def _log(self) -> Logged:
-        if self._logged is None:
+        if self._logged is None or not self._logged.attachable:
             raise FailedPrecondition("the process has no streams that are logged (they are not of the scheme cri:)")
         return self._logged
 
@@ -244,7 +280,14 @@ class Streams:
             if ends is not self._input:
                 ends.close()
         if self._exited:
+            self._over()
+
+    def _over(self) -> None:
+        """All has been written: it is closed when whoever still has to take it, has."""
+        if self._logger is None:
             self.close()
+        else:
+            self._logger.finish().then(self.close)
 
     def _finish(self) -> None:
         for pump in list(self._outputs):
