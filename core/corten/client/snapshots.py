@@ -1,6 +1,6 @@
 """Snapshots of one snapshotter over the wire."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 from corten.api.services.snapshots.v1 import snapshots_pb2 as pb
 from corten.contracts.mounts import Mount
@@ -49,18 +49,25 @@ class Snapshots:
         )
         return mounts((await self._calls.unary(_RPC["View"], request)).mounts)
 
-    async def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None) -> None:
-        request = pb.CommitSnapshotRequest(snapshotter=self.snapshotter, name=name, key=key, labels=dict(labels or {}))
+    async def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None, parent: str = "") -> None:
+        request = pb.CommitSnapshotRequest(
+            snapshotter=self.snapshotter, name=name, key=key, labels=dict(labels or {}), parent=parent
+        )
         await self._calls.unary(_RPC["Commit"], request)
 
     async def remove(self, key: str) -> None:
         await self._calls.unary(_RPC["Remove"], pb.RemoveSnapshotRequest(snapshotter=self.snapshotter, key=key))
 
     async def walk(self, filters: Sequence[str] = ()) -> AsyncIterator[SnapshotInfo]:
+        async for page in self.pages(filters):
+            for found in page:
+                yield found
+
+    async def pages(self, filters: Sequence[str] = ()) -> AsyncGenerator[list[SnapshotInfo], None]:
+        """As `walk`, in the lists that the daemon sends."""
         request = pb.ListSnapshotsRequest(snapshotter=self.snapshotter, filters=filters)
         async for answer in self._calls.server_stream(_RPC["List"], request):
-            for message in answer.info:
-                yield snapshot_info(message)
+            yield [snapshot_info(message) for message in answer.info]
 
     async def cleanup(self) -> None:
         """Have what removed snapshots left on disk deleted."""

@@ -83,6 +83,10 @@ def _address(merged: Merged, registrations: Sequence[Registration], uri: str, de
     return default
 
 
+_PROXIES, _LATER = ("snapshot", "diff"), ("content", "sandbox")
+"""What `proxy_plugins` may hold, and what is not used yet."""
+
+
 class _Check:
     """Fills the models from the merged tree and collects problems, each with its file and line."""
 
@@ -128,12 +132,19 @@ class _Check:
                     text = f"{key}: {uri!r} is not the URI of a plugin, such as io.containerd.snapshotter.v1.overlayfs"
                     yield Misfit((key,), text, False)
 
+        for id, entry in settings.proxy_plugins.items():
+            if entry.type not in (*_PROXIES, *_LATER):
+                text = f"proxy_plugins.{id}: type {entry.type!r} is none of {', '.join((*_PROXIES, *_LATER))}"
+                yield Misfit(("proxy_plugins", id), text, False)
+            if not entry.address:
+                yield Misfit(("proxy_plugins", id), f"proxy_plugins.{id}: it has no address", False)
+
     def _idle(self, settings: Settings) -> Iterator[Misfit]:
         """What is kept for compatibility, and would be missed by whoever relies on it."""
-        for key in ("proxy_plugins", "stream_processors"):
-            for name in getattr(settings, key):
-                path = (key, name)
-                yield Misfit(path, f"{dotted(path)} is accepted, but nothing in this version of Corten uses it", True)
+        unused = [("stream_processors", name) for name in settings.stream_processors]
+        unused += [("proxy_plugins", id) for id, entry in settings.proxy_plugins.items() if entry.type in _LATER]
+        for path in unused:
+            yield Misfit(path, f"{dotted(path)} is accepted, but nothing in this version of Corten uses it", True)
 
     def _note(self, misfits: Sequence[Misfit] | Iterator[Misfit], lenient: bool = False) -> None:
         for each in misfits:

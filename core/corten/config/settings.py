@@ -70,7 +70,7 @@ class ProxyPlugin:
     """A plugin in a process of its own, reached over gRPC."""
 
     type: str = ""
-    """`content`, `snapshot`, `diff` or `sandbox`."""
+    """`snapshot` or `diff`; `content` and `sandbox` are accepted, but not used by this version."""
     address: str = ""
     """Its socket."""
     platform: str = ""
@@ -110,7 +110,7 @@ class Settings:
     stream_processors: Mapping[str, StreamProcessor] = field(default_factory=dict)
     """Programs for the media types of layers, by a name of your choice; accepted, but not used by this version."""
     proxy_plugins: Mapping[str, ProxyPlugin] = field(default_factory=dict)
-    """Plugins in processes of their own, by id; accepted, but not used by this version."""
+    """Plugins in processes of their own, by id: snapshotters and differs that speak containerd's gRPC."""
     plugins: Mapping[str, Any] = field(default_factory=dict)
     """Settings of plugins, by URI."""
 

@@ -11,11 +11,12 @@ from corten.config.files import read_all
 from corten.config.load import Config, load
 from corten.config.merge import merge
 from corten.config.migrate import GRPC, migrate
-from corten.config.settings import IMPORT_TIMEOUT, Settings
+from corten.config.settings import IMPORT_TIMEOUT, ProxyPlugin, Settings
 from corten.config.typed import fill
 from corten.errors import InvalidArgument
 from corten.plugin.graph import Choices, choices
-from corten.plugin.loader import discover
+from corten.plugin.loader import discover, settle
+from corten.plugin.proxies import proxies
 from corten.plugin.record import Found
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def read(flags: Flags) -> Boot:
     documents = read_all(flags.config)
     found = discover(_import_deadline(documents))
     incomplete = any(each.error for each in found)
+    found = list(settle([*found, *proxies(_proxy_plugins(documents))]))
     config = load(documents, [each.registration for each in found], flags.overrides(), incomplete=incomplete)
     return Boot(config, found)
 
@@ -88,6 +90,14 @@ def check_address(address: str) -> None:
 
 
 def _import_deadline(documents: Sequence[Document]) -> float:
-    """The one setting that is needed before the plugins, and so their models, are known."""
+    return _early(documents, "timeouts").timeout(IMPORT_TIMEOUT)
+
+
+def _proxy_plugins(documents: Sequence[Document]) -> Mapping[str, ProxyPlugin]:
+    return _early(documents, "proxy_plugins").proxy_plugins
+
+
+def _early(documents: Sequence[Document], key: str) -> Settings:
+    """A setting that is needed before the plugins, and so their models, are known."""
     merged = merge(map(migrate, documents))
-    return fill(Settings, {"timeouts": merged.data.get("timeouts", {})})[0].timeout(IMPORT_TIMEOUT)
+    return fill(Settings, {key: merged.data.get(key, {})})[0]

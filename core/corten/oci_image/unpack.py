@@ -19,11 +19,22 @@ from dataclasses import dataclass, field
 from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument
+from corten.labels import MAX_SIZE
 
 from . import gc_labels
 
 SNAPSHOT_REF = "containerd.io/snapshot.ref"
 """On a snapshot in the making: the name it is to be committed under (remote snapshotters look at it)."""
+DIFF_ID = "containerd.io/snapshot/diff-id"
+PARENT = "containerd.io/snapshot/parent-chain-id"
+"""What containerd tells snapshotters besides: the digest of the uncompressed layer, the name of the snapshot below."""
+IMAGE_REF = "containerd.io/snapshot/cri.image-ref"
+MANIFEST = "containerd.io/snapshot/cri.manifest-digest"
+LAYER = "containerd.io/snapshot/cri.layer-digest"
+LAYERS = "containerd.io/snapshot/cri.image-layers"
+"""What remote snapshotters find a layer by; `LAYERS` are the digests of this layer and those above."""
+ABSENT = "io.corten.image/absent-blobs"
+"""On an image: the digests of layers whose blobs were not fetched, because a remote snapshotter has the layers."""
 _INHERITED = "containerd.io/snapshot/"
 
 
@@ -65,18 +76,46 @@ def extract_key(chain_id: str) -> str:
     return f"extract-{secrets.token_hex(6)} {chain_id}"
 
 
-def snapshot_labels(layer: Descriptor, chain_id: str) -> dict[str, str]:
+def snapshot_labels(layer: Descriptor, diff_id: str, parent: str, chain_id: str) -> dict[str, str]:
     """What a layer's snapshot is labelled with: its name, and what the image says for remote snapshotters."""
     inherited = {key: value for key, value in layer.annotations.items() if key.startswith(_INHERITED)}
-    return {**inherited, SNAPSHOT_REF: chain_id}
+    return {**inherited, SNAPSHOT_REF: chain_id, DIFF_ID: diff_id, **({PARENT: parent} if parent else {})}
 
 
-def plan(layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> tuple[UnpackStep, ...]:
-    """The steps, base layer first. Raises InvalidArgument if the config has not a diff id for each layer."""
+def remote_labels(reference: str, manifest: str, layers: Sequence[Descriptor]) -> dict[str, str]:
+    """What a remote snapshotter finds the first of `layers` by: the image, and the layers from there up.
+
+    As many of these are named as a label has room for.
+    """
+    named = layers[0].digest
+    for layer in layers[1:]:
+        if len(LAYERS) + len(named) + 1 + len(layer.digest) > MAX_SIZE:
+            break
+        named += f",{layer.digest}"
+    return {IMAGE_REF: reference, MANIFEST: manifest, LAYER: layers[0].digest, LAYERS: named}
+
+
+def absent_label(layers: Sequence[Descriptor]) -> str:
+    """The value of `ABSENT`; what has no room is counted. Empty for none, which takes an old label away."""
+    shown = [layer.digest for layer in layers[: (MAX_SIZE - len(ABSENT) - 8) // 72]]
+    more = len(layers) - len(shown)
+    return ",".join([*shown, *([f"+{more}"] if more else [])])
+
+
+def plan(
+    layers: Sequence[Descriptor], diff_ids: Sequence[str], *, reference: str = "", manifest: str = ""
+) -> tuple[UnpackStep, ...]:
+    """The steps, base layer first; labelled for remote snapshotters if there is a `reference`.
+
+    Raises InvalidArgument if the config has not a diff id for each layer.
+    """
     if len(layers) != len(diff_ids):
         raise InvalidArgument(f"image: {len(layers)} layers, but its config has {len(diff_ids)} diff ids")
     chain = chain_ids(diff_ids)
-    return tuple(
-        UnpackStep(layer, diff_id, parent, name, extract_key(name), snapshot_labels(layer, name))
-        for layer, diff_id, parent, name in zip(layers, diff_ids, ["", *chain], chain, strict=False)
-    )
+    steps = []
+    for number, (diff_id, parent, name) in enumerate(zip(diff_ids, ["", *chain], chain, strict=False)):
+        labels = snapshot_labels(layers[number], diff_id, parent, name)
+        if reference:
+            labels |= remote_labels(reference, manifest, layers[number:])
+        steps.append(UnpackStep(layers[number], diff_id, parent, name, extract_key(name), labels))
+    return tuple(steps)

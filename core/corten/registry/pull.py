@@ -86,6 +86,14 @@ class Layers:
                 self._arrivals[blob.digest] = Arrival(blob.digest)
                 self._tasks[blob.digest] = group.create_task(self._copy(blob), name=f"pull {blob.digest}")
 
+    @property
+    def reference(self) -> str:
+        """Of the image that they are layers of."""
+        return str(self._reference)
+
+    def started(self, blob: Descriptor) -> bool:
+        return blob.digest in self._tasks
+
     async def ready(self, blob: Descriptor) -> None:
         """Wait until a blob that was started is there."""
         await asyncio.shield(self._tasks[blob.digest])

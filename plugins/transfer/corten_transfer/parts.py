@@ -46,6 +46,11 @@ class Parts:
         plugin = self.plugins.get(f"{SNAPSHOTTER}.{snapshotter}")
         return plugin is not None and "rebase" in plugin.capabilities
 
+    def remote(self, snapshotter: str) -> bool:
+        """Whether a snapshotter may have layers without their blobs; such ones ask for what they find layers by."""
+        plugin = self.plugins.get(f"{SNAPSHOTTER}.{snapshotter}")
+        return plugin is not None and plugin.exports.get("enable_remote_snapshot_annotations") == "true"
+
     def sink(self, scope: Scope) -> StoreSink:
         """The namespace's content as the registry client writes to it."""
         return StoreSink(self.metadata.content(scope), self.run)

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import AskLogin, Login, RegistryImage, StoreImage, Unpack
 from corten.errors import InvalidArgument
+from corten.oci_image import unpack
 from corten.platforms import rank
 from corten.registry.arrival import Arrival
 from corten.registry.authority import Ask
@@ -20,6 +22,7 @@ from corten.registry.credentials import Credentials
 from corten.registry.hosts import is_loopback
 from corten.registry.pull import Layers
 from corten.registry.ranges import Ranges
+from corten.registry.sink import StoreSink
 from corten.registry.tree import Documents, FetchedManifest, Wanted, check
 
 from . import naming
@@ -51,7 +54,9 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         _check(reference, fetched, destination)
         layers = Layers(registry, reference, sink, report.blob, parts.downloads)
         await _fetch_and_unpack(parts, scope, fetched, layers, destination, report)
-        await naming.save(parts, scope, names, _plain(target), destination)
+        absent = await _absent(sink, fetched, layers)
+        labels = {**destination.labels, unpack.ABSENT: unpack.absent_label(absent)}
+        await naming.save(parts, scope, names, _plain(target), replace(destination, labels=labels))
     report.done(f"Completed pull from {source}", "saved", names, target)
 
 
@@ -63,18 +68,33 @@ async def _fetch_and_unpack(
     destination: StoreImage,
     report: Report,
 ) -> None:
+    """What only remote snapshotters are to have is not fetched before they were asked."""
+    asked = [
+        (wanted.snapshotter or parts.config.default_snapshotter, image)
+        for wanted in destination.unpacks
+        for image in to_unpack(fetched, wanted)
+    ]
+    remote = {image.descriptor.digest for snapshotter, image in asked if parts.remote(snapshotter)}
+    remote -= {image.descriptor.digest for snapshotter, image in asked if not parts.remote(snapshotter)}
     try:
         async with asyncio.TaskGroup() as group:
-            for image in fetched:
-                if image.whole:
-                    layers.start(group, image.manifest.layers)
             incoming = _Incoming(layers, group)
-            for wanted in destination.unpacks:
-                unpacking = Unpacking(parts, scope, wanted.snapshotter or parts.config.default_snapshotter, report)
-                for image in to_unpack(fetched, wanted):
-                    group.create_task(unpacking.unpack(image, incoming), name=f"unpack {image.descriptor.digest}")
+            for image in fetched:
+                if image.whole and image.descriptor.digest not in remote:
+                    incoming.want(image.manifest.layers)
+            for snapshotter, image in asked:
+                unpacking = Unpacking(parts, scope, snapshotter, report)
+                work = unpacking.unpack(image, incoming, layers.reference)
+                group.create_task(work, name=f"unpack {image.descriptor.digest}")
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def _absent(sink: StoreSink, fetched: list[FetchedManifest], layers: Layers) -> list[Descriptor]:
+    """The layers of whole images that nobody needed to fetch, and that are not in the store otherwise."""
+    whole = {layer.digest: layer for image in fetched if image.whole for layer in image.manifest.layers}
+    left = [layer for layer in whole.values() if not layers.started(layer)]
+    return [layer for layer in left if not await sink.exists(layer.digest)]
 
 
 class _Incoming:

@@ -59,13 +59,17 @@ class Unpacking:
         self._running: set[asyncio.Future[Any]] = set()
         self._given_up = False
 
-    async def unpack(self, image: FetchedManifest, incoming: Incoming) -> None:
+    async def unpack(self, image: FetchedManifest, incoming: Incoming, reference: str = "") -> None:
         """Have a committed snapshot for each layer; the config's blob keeps the topmost.
+
+        `reference` is what remote snapshotters find the layers by.
 
         Raises DataLoss for a layer that is not what the config promises, and what differ and snapshotter raise.
         """
         assert image.config is not None
-        steps = unpack.plan(image.manifest.layers, image.config.diff_ids)
+        told = reference if self._parts.remote(self._name) else ""
+        layers, digest = image.manifest.layers, image.descriptor.digest
+        steps = unpack.plan(layers, image.config.diff_ids, reference=told, manifest=digest)
         missing = await self._pool("snapshots", self._work.missing, steps)
         async with self._alone(missing):
             missing = await self._pool("snapshots", self._work.missing, missing)
