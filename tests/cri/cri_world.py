@@ -328,11 +328,43 @@ def extra_files(tar: tarfile.TarFile) -> None:
     images.link(tar, "data/out", "/etc")
 
 
+EVIL_USERS = ("2147483648:1000", "4294967296", "1000:4294967296", "99999999999999999999")
+"""As an image may name them: numbers that wrap to root, or are names of accounts of root's."""
+
+
+def evil_names(tar: tarfile.TarFile) -> None:
+    """Accounts of root's whose names are numbers."""
+    names = sorted({word for user in EVIL_USERS for word in user.split(":")})
+    images.file(tar, "etc/passwd", "".join(f"{name}:x:0:0::/:/bin/sh\n" for name in names).encode())
+
+
+def huge_accounts(tar: tarfile.TarFile) -> None:
+    """A passwd file that would fill memory."""
+    images.file(tar, "etc/passwd", b"user:x:1000:1000:::\n" + b"\n" * (64 << 20))
+
+
+def device_accounts(tar: tarfile.TarFile) -> None:
+    """A passwd file that never ends."""
+    tar.addfile(images.entry("etc/passwd", tarfile.CHRTYPE, 0o666, devmajor=1, devminor=5))
+
+
 IMAGES: Mapping[str, tuple[Sequence[images.Fill], dict[str, Any]]] = {
     "busy": ((images.base_layer,), {"Cmd": ["sleep", "1000"]}),
     "users": ((images.base_layer, extra_files), {"User": "user", "Cmd": ["id"]}),
     "volumes": ((images.base_layer, extra_files), {"Volumes": {"/data": {}, "/fresh": {}}, "StopSignal": "SIGUSR1"}),
     "escape": ((images.base_layer, extra_files), {"Volumes": {"/../../../../etc": {}, "data/out/../../root": {}}}),
+}
+
+IMAGES = {
+    **IMAGES,
+    "labels": (
+        (images.base_layer,),
+        {"Labels": {"containerd.io/restart.loguri": "binary:///bin/sh?-c=touch+/tmp/owned", "kept": "yes"}},
+    ),
+    "directory": ((images.base_layer,), {"WorkingDir": "/proc/self/fd/8/../../.."}),
+    **{f"user-{number}": ((images.base_layer, evil_names), {"User": user}) for number, user in enumerate(EVIL_USERS)},
+    "accounts": ((images.base_layer, huge_accounts), {"User": "user"}),
+    "device": ((images.base_layer, device_accounts), {"User": "user"}),
 }
 
 if sys.platform == "win32":

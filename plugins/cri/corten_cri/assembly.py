@@ -11,7 +11,7 @@ from corten import CONTAINERD_VERSION
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import FailedPrecondition
 from corten.plugin.model import PluginContext
-from corten.plugin.types import CRI, EVENT, LEASE, METADATA, NRI, RUNTIME, SANDBOX_STORE
+from corten.plugin.types import CRI, EVENT, LEASE, METADATA, NRI, RUNTIME, SANDBOX_STORE, SNAPSHOTTER
 from corten.wire.service import Service
 
 from .config.server import ServerConfig
@@ -115,6 +115,8 @@ class CriServices:
 def assemble(context: PluginContext) -> CriServices:
     """Raises FailedPrecondition, with the reason, if one of the other two plugins is not up."""
     settings, images = _of(context, "runtime", CriSettings), _of(context, "images", ImageParts)
+    for folder in (context.root, context.state):
+        folder.chmod(0o700)  # also one that was there: CVE-2024-25621
     parts = Parts(
         settings=settings,
         images=images,
@@ -131,7 +133,7 @@ def assemble(context: PluginContext) -> CriServices:
         workers=context.workers,
         hooks=context.hooks,
         plugins=context.plugins,
-        handlers=Handlers(settings.config, context.one(RUNTIME)),
+        handlers=Handlers(settings.config, context.one(RUNTIME), partial(_can_map_ids, context, images)),
         store=CriStore(context.one(METADATA), context.one(SANDBOX_STORE), context.root),
         namespaces=NamespaceMaker(context.workers, context.pools),
         network=CniNetwork(context.pools, context.supervisor, context.root / "cni", of_config(settings.config)),
@@ -143,6 +145,15 @@ def assemble(context: PluginContext) -> CriServices:
         images.images.use(name, handler.snapshotter)
         images.usage.include(handler.snapshotter)
     return CriServices(parts)
+
+
+def _can_map_ids(context: PluginContext, images: ImageParts, handler: str, snapshotter: str) -> str:
+    """Why a handler's snapshotter cannot give a root file system for a user namespace; empty if it can."""
+    name = snapshotter or images.images.snapshotter(handler)
+    view = context.plugins.get(f"{SNAPSHOTTER}.{name}")
+    if view is not None and "remap-ids" in view.capabilities:
+        return ""
+    return f"snapshotter {name} cannot map ids (capability remap-ids)"
 
 
 def _of(context: PluginContext, id: str, kind: type[T]) -> T:

@@ -7,8 +7,8 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from corten.api.types import introspection_pb2
@@ -34,12 +34,17 @@ class Features:
     why_no_user_namespaces: str = "its features are not known"
 
 
+WhyNot = Callable[[str, str], str]
+"""`why(handler, snapshotter)`: why that snapshotter (empty: the default) cannot map ids; empty if it can."""
+
+
 class Handlers:
     """Asked on the event loop; what a runtime can do is found out once."""
 
-    def __init__(self, config: RuntimeConfig, runtime: Runtime) -> None:
+    def __init__(self, config: RuntimeConfig, runtime: Runtime, why_no_id_maps: WhyNot) -> None:
         self._config = config
         self._runtime = runtime
+        self._why_no_id_maps = why_no_id_maps
         self._features: dict[str, Features] = {}
 
     def chosen(self, name: str) -> tuple[str, Handler]:
@@ -70,7 +75,9 @@ class Handlers:
         except (CortenError, ValueError) as error:
             log.warning("runtime handler %s: it does not tell its features: %s", name, error)
             return Features(why_no_user_namespaces=f"its runtime does not tell its features: {error}")
-        return features_in(document, found.version.version)
+        features = features_in(document, found.version.version)
+        why = features.why_no_user_namespaces or self._why_no_id_maps(name, handler.snapshotter)
+        return replace(features, why_no_user_namespaces=why)
 
 
 def features_in(document: Mapping[str, Any], version: str = "") -> Features:

@@ -28,7 +28,7 @@ from corten.wire.service import CallContext
 
 from ..images.image import CriImage
 from ..parts import SCOPE, Parts
-from ..pods import nri_pods
+from ..pods import nri_pods, wanted
 from ..pods.pausing import Pausing
 from ..state.containers import Container, name_of
 from ..state.pods import Pod, PodState
@@ -119,7 +119,7 @@ class Creation:
 
     async def _snapshot_and_record(self, draft: _Draft) -> None:
         parts = self._parts
-        labels = {"containerd.io/gc.root": "container", SNAPSHOT_LABEL: draft.id}
+        labels = {"containerd.io/gc.root": "container", SNAPSHOT_LABEL: draft.id, **_id_labels(draft.pod)}
         rootfs = await parts.images.images.prepare(SCOPE, draft.image, draft.id, draft.snapshotter, labels)
         pid_namespace = await self._pid_namespace(draft)
         document, container = await self._document(draft, rootfs, pid_namespace)
@@ -137,13 +137,13 @@ class Creation:
         defaults = parse(draft.image.execution)
         user = await parts.run(self._users.resolve, context, defaults.user, draft.image.id, rootfs)
         mounted = await self._image_volumes.sources(draft.pod, config)
-        wanted = Wanted(
+        asked = Wanted(
             config,
             await parts.handlers.features(draft.pod.handler),
             {place: source for place, (source, _) in mounted.items()},
             await self._volumes(draft, rootfs),
         )
-        mounts = await parts.run(all_mounts, parts, draft.pod, wanted)
+        mounts = await parts.run(all_mounts, parts, draft.pod, asked)
         image_name = config.image.user_specified_image or draft.image.name
         given = documents.Ingredients(config, draft.pod_config, defaults, image_name, user, mounts, pid_namespace)
         document = await parts.run(documents.build, parts, draft.pod, draft.id, self._host, given)
@@ -289,6 +289,18 @@ def _image_of(config: pb.ContainerConfig) -> str:
     if not config.image.image:
         raise InvalidArgument(f'container "{config.metadata.name}": the request names no image')
     return str(config.image.image)
+
+
+def _id_labels(pod: Pod) -> dict[str, str]:
+    """How the snapshotter is to map the ids of files for a pod with a user namespace."""
+    uids, gids = wanted.id_maps(pod.namespaces)
+    if not uids:
+        return {}
+    told = {"uid": uids[0], "gid": gids[0]}
+    return {
+        f"containerd.io/snapshot/{kind}mapping": f"{each.container}:{each.host}:{each.size}"
+        for kind, each in told.items()
+    }
 
 
 def _log_path(draft: _Draft) -> str:

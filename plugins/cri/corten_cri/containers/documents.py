@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ..state.pods import Pod
 from . import confinement
 from .resources import limits_of
 
+_DESCRIPTORS = re.compile(r"/(proc/[^/]+/(task/[^/]+/)?(fd|cwd|root|exe|map_files)|dev/fd)(/|$)")
 _SUPER = ("nsdelegate", "memory_recursiveprot")
 _CLASSES = {"blockio": "blockio.resources.beta.kubernetes.io", "rdt": "rdt.resources.beta.kubernetes.io"}
 
@@ -49,6 +51,7 @@ def build(parts: Parts, pod: Pod, id: str, host: confinement.Host, given: Ingred
     if privileged and not given.pod_config.linux.security_context.privileged:
         raise InvalidArgument("a privileged container: its pod sandbox must be privileged too")
     _refuse_classes(parts, given)
+    check_directory(given.config.working_dir or given.image.working_dir)
     base = parts.settings.base_specs.get(handler.base_runtime_spec) if handler.base_runtime_spec else None
     parent = given.pod_config.linux.cgroup_parent or pod.config.linux.cgroup_parent
     unified = cgroups.mode() is cgroups.Mode.UNIFIED
@@ -82,6 +85,14 @@ def build(parts: Parts, pod: Pod, id: str, host: confinement.Host, given: Ingred
         annotations=of_container(parts, pod, given.config, given.image_name),
     )
     return spec.build(NAMESPACE, id, options, given.image)
+
+
+def check_directory(path: str) -> None:
+    """Raises InvalidArgument for one that descriptors which a runtime has open could lead to (CVE-2024-21626)."""
+    # Not normalised: what `..` means behind such a link is not in the text.
+    words = "/".join(word for word in path.split("/") if word not in ("", "."))
+    if _DESCRIPTORS.search(f"/{words}"):
+        raise InvalidArgument(f"working directory {path!r}: it is among a process's open files")
 
 
 def environment(config: pb.ContainerConfig) -> tuple[str, ...]:
