@@ -128,7 +128,7 @@ async def test_a_log_that_cannot_be_is_refused_and_nothing_left(
     with pytest.raises(InvalidArgument):
         await runtime_create(shims, world, Stdio("cri:stdin", "", ""))
     assert world.remains() == []
-    await eventually(lambda: not _processes_of(world))
+    await eventually(lambda: not _processes_of(world), 30)
 
 
 def _processes_of(world: World) -> list[str]:
