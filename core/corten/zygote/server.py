@@ -16,6 +16,8 @@ assert sys.platform != "win32"
 STATUSES_KEPT = 1024
 """Exit statuses remembered for a daemon that may ask; the oldest go first."""
 
+REHEARSALS = 12
+
 
 def main(fd: int, modules: Sequence[str]) -> None:
     """Import `modules`, then serve the socket `fd` until its other end closes."""
@@ -29,11 +31,32 @@ def main(fd: int, modules: Sequence[str]) -> None:
     compact.fill_holes()
     failures |= preload.rehearse(modules)
     server = _Server(control, failures)
+    rehearse(server)
     compact.fill_holes()
     gc.freeze()
     gc.disable()
     server.serve()
     os._exit(0)
+
+
+def rehearse(server: "_Server") -> None:
+    """Let it fork children that end at once: what the first forks write would be copied for each child after them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    serving = _Server(theirs, {})
+    for _ in range(REHEARSALS):
+        near, far = socket.socketpair()
+        with near:
+            with far:
+                frames.send_packet(ours, {"kind": "fork", "target": "", "detached": True}, [far.fileno()])
+            serving.step()
+            reply = frames.receive_packet(ours)
+            near.shutdown(socket.SHUT_WR)
+            near.recv(1)
+            for fd in reply[1] if reply else ():
+                os.waitid(os.P_PIDFD, fd, os.WEXITED)
+                os.close(fd)
+    ours.close()
+    theirs.close()
 
 
 class _Server:
@@ -44,8 +67,14 @@ class _Server:
 
     def serve(self) -> None:
         signal.signal(signal.SIGCHLD, self._reap)
-        while (request := frames.receive_packet(self._control)) is not None:
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        request = frames.receive_packet(self._control)
+        if request is not None:
             self._handle(*request)
+        return request is not None
 
     def _handle(self, packet: dict[str, Any], fds: list[int]) -> None:
         match packet["kind"]:
