@@ -11,9 +11,9 @@ from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound,
 from corten_runtimes import bundle, names
 from corten_runtimes.binary import parse_endpoint
 from corten_runtimes.shim import direct, fifo, spawn
+from corten_runtimes.shim.facts import spec_facts
 from corten_runtimes.shim.loop import Later, Loop, Steps, Turn
 from corten_runtimes.shim.reaper import Reaper
-from corten_runtimes.shim.service import spec_facts
 from corten_runtimes.task import clarified
 from hypothesis import given
 from hypothesis import strategies as st

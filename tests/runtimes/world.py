@@ -29,7 +29,23 @@ from corten_runtimes.registration import plugins
 
 NAMESPACE = "testing"
 RUNC = "io.containerd.runc.v2"
-APPLETS = ("sh", "true", "false", "cat", "sleep", "echo", "kill", "stty", "seq", "head", "dd", "yes", "ls", "id")
+APPLETS = (
+    "sh",
+    "true",
+    "false",
+    "cat",
+    "sleep",
+    "echo",
+    "kill",
+    "stty",
+    "seq",
+    "head",
+    "dd",
+    "yes",
+    "ls",
+    "id",
+    "test",
+)
 
 
 class EventsService:

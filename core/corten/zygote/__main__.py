@@ -1,6 +1,7 @@
-"""`python -m corten.zygote FD ROOM MODULE…`: serve the control socket FD after importing the modules.
+"""`python -m corten.zygote [PATH:]FD ROOM MODULE…`: serve the socket FD after importing the modules.
 
-ROOM is of no meaning: its length is what the children have for command lines of their own.
+With a PATH it is a listening socket at that path, else a connected one. ROOM is of no meaning: its length is what the
+children have for command lines of their own.
 """
 
 import sys
@@ -11,6 +12,11 @@ from corten.zygote.preload import skip_fork_hooks  # noqa: E402
 
 skip_fork_hooks()
 
-from corten.zygote.server import main  # noqa: E402  (threading must not be imported before its hook is filtered)
+from corten.zygote import server  # noqa: E402  (threading must not be imported before its hook is filtered)
 
-main(int(sys.argv[1]), sys.argv[3:])
+path, _, fd = sys.argv[1].rpartition(":")
+if path:
+    from corten.zygote import standing
+
+    standing.main(path, int(fd), sys.argv[3:])
+server.main(int(fd), sys.argv[3:])

@@ -35,18 +35,19 @@ def run_worker(target: str, private: _socket.socket, fds: list[int], parent: int
         _end(status)
 
 
-def run(packet: dict[str, Any], fds: list[int], control: int, parent: int) -> NoReturn:
-    """Become what `packet` asks for; `fds` are the private socket and the caller's, `control` is to be closed."""
-    private = _part(control, fds)
+def run(packet: dict[str, Any], fds: list[int], controls: Iterable[int], parent: int) -> NoReturn:
+    """Become what `packet` asks for; `fds` are the private socket and the caller's, `controls` are to be closed."""
+    private = _part(controls, fds)
     if packet.get("detached"):
         run_detached(packet["target"], private, fds[1:])
     run_worker(packet["target"], private, fds[1:], parent)
 
 
-def _part(control: int, fds: list[int]) -> _socket.socket:
+def _part(controls: Iterable[int], fds: list[int]) -> _socket.socket:
     """Let go of what is the zygote's."""
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    os.close(control)
+    for fd in controls:
+        os.close(fd)
     return _socket.socket(fileno=fds[0])
 
 
@@ -71,7 +72,7 @@ def rehearse() -> None:
     for _ in range(REHEARSALS):
         ours, theirs = _socket.socketpair()
         frames.send_frame(ours, 0, b"payload")
-        private = _part(os.dup(0), [theirs.detach()])
+        private = _part((os.dup(0),), [theirs.detach()])
         _forget_streams(streams)
         process.name_process("corten-zygote")
         process.set_title(["corten-zygote"])

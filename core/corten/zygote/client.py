@@ -16,6 +16,7 @@ from . import frames
 
 TITLE_MAX = 1024
 """Bytes that children have for their command line."""
+ROOM = "." * TITLE_MAX
 REPLY_DEADLINE = 60.0
 """Seconds that the zygote may take to answer: it imports its modules before it answers the first request."""
 
@@ -108,9 +109,17 @@ class Zygote:
             zygote._spawn()
         return zygote
 
+    @classmethod
+    def reach(cls, control: socket.socket) -> "Zygote":
+        """The client of a standing zygote (`standing`), by a connection to it. One that dies is not replaced."""
+        zygote = cls(())
+        control.settimeout(REPLY_DEADLINE)
+        zygote._control, zygote._closed = control, True
+        return zygote
+
     @property
     def pid(self) -> int:
-        """The pid of the zygote now; 0 once closed."""
+        """The pid of the zygote now; 0 once closed, and for one that was reached."""
         return self._pid
 
     def start(self, target: str, payload: bytes, fds: Sequence[int] = ()) -> ZygoteWorker:
@@ -189,13 +198,13 @@ class Zygote:
         if self._closed:
             raise Unavailable("zygote: closed")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-m", "corten.zygote", "3", "." * TITLE_MAX, *self._preload]
+        command = [sys.executable, "-P", "-m", "corten.zygote", "3", ROOM, *self._preload]
         with theirs:
             try:
                 self._pid = os.posix_spawn(
                     sys.executable,
                     command,
-                    {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"},
+                    environment(),
                     file_actions=[
                         (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
                         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -217,6 +226,8 @@ class Zygote:
         self._control.close()
         self._control = None
         pid, self._pid = self._pid, 0
+        if not pid:
+            return
         _terminate(pid)
         deadline = time.monotonic() + 2
         try:
@@ -226,6 +237,11 @@ class Zygote:
                 time.sleep(0.002)
         except ChildProcessError:
             pass
+
+
+def environment() -> dict[str, str]:
+    """What a zygote has for its environment."""
+    return {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 
 def _terminate(pid: int) -> None:

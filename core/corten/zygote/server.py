@@ -26,29 +26,35 @@ def main(fd: int, modules: Sequence[str]) -> None:
     process.set_title(["corten-zygote"])
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
+    server = Server(prepare(modules))
+    server.reap_children()
+    server.serve(control)
+    os._exit(0)
+
+
+def prepare(modules: Sequence[str]) -> dict[str, str]:
+    """Import and rehearse what the children need; returns module to traceback for those that failed."""
     failures = preload.preload(modules)
     os.chdir("/")
     compact.fill_holes()
     failures |= preload.rehearse(modules)
-    server = _Server(control, failures)
-    rehearse(server)
+    rehearse()
     compact.fill_holes()
     gc.freeze()
     gc.disable()
-    server.serve()
-    os._exit(0)
+    return failures
 
 
-def rehearse(server: "_Server") -> None:
-    """Let it fork children that end at once: what the first forks write would be copied for each child after them."""
+def rehearse() -> None:
+    """Fork children that end at once: what the first forks write would be copied for each child after them."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    serving = _Server(theirs, {})
+    server = Server({})
     for _ in range(REHEARSALS):
         near, far = socket.socketpair()
         with near:
             with far:
                 frames.send_packet(ours, {"kind": "fork", "target": "", "detached": True}, [far.fileno()])
-            serving.step()
+            server.step(theirs)
             reply = frames.receive_packet(ours)
             near.shutdown(socket.SHUT_WR)
             near.recv(1)
@@ -59,64 +65,71 @@ def rehearse(server: "_Server") -> None:
     theirs.close()
 
 
-class _Server:
-    def __init__(self, control: socket.socket, failures: dict[str, str]) -> None:
-        self._control, self._fd = control, control.fileno()
-        self._failures = failures
+class Server:
+    """Forks what is asked for on a control socket. `kept` are further descriptors that children must not have."""
+
+    def __init__(self, failures: dict[str, str], kept: tuple[int, ...] = ()) -> None:
+        self._failures, self._kept = failures, kept
         self._statuses: dict[int, int] = {}
 
-    def serve(self) -> None:
+    def reap_children(self) -> None:
+        """Keep the statuses of children that end, from now on."""
         signal.signal(signal.SIGCHLD, self._reap)
-        while self.step():
+
+    def serve(self, control: socket.socket) -> None:
+        """Until the other end closes."""
+        while self.step(control):
             pass
 
-    def step(self) -> bool:
-        request = frames.receive_packet(self._control)
+    def step(self, control: socket.socket) -> bool:
+        """Serve one request; False at the end."""
+        request = frames.receive_packet(control)
         if request is not None:
-            self._handle(*request)
+            self._handle(control, *request)
         return request is not None
 
-    def _handle(self, packet: dict[str, Any], fds: list[int]) -> None:
+    def _handle(self, control: socket.socket, packet: dict[str, Any], fds: list[int]) -> None:
         match packet["kind"]:
             case "fork":
-                self._fork(packet, fds)
+                self._fork(control, packet, fds)
             case "status":
-                frames.send_packet(self._control, {"status": self._statuses.pop(packet["pid"], None)})
+                frames.send_packet(control, {"status": self._statuses.pop(packet["pid"], None)})
             case "failures":
-                self._send_failures()
+                self._send_failures(control)
 
-    def _fork(self, packet: dict[str, Any], fds: list[int]) -> None:
+    def _fork(self, control: socket.socket, packet: dict[str, Any], fds: list[int]) -> None:
         parent = os.getpid()
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_child(packet, fds, parent)
+                preload.children().run(packet, fds, (control.fileno(), *self._kept), parent)
             fds.append(_pidfd(pid))
-            frames.send_packet(self._control, {"pid": pid}, [fd for fd in fds[-1:] if fd >= 0])
+            frames.send_packet(control, {"pid": pid}, [fd for fd in fds[-1:] if fd >= 0])
         except OSError as error:
-            frames.send_packet(self._control, {"error": f"cannot fork: {error}"})
+            frames.send_packet(control, {"error": f"cannot fork: {error}"})
         finally:
             for fd in fds:
                 if fd >= 0:
                     os.close(fd)
 
-    def _become_child(self, packet: dict[str, Any], fds: list[int], parent: int) -> None:
-        preload.children().run(packet, fds, self._fd, parent)
-
-    def _send_failures(self) -> None:
+    def _send_failures(self, control: socket.socket) -> None:
         cut = {name: text[-4000:] for name, text in self._failures.items()}
         while len(json.dumps(cut)) > frames.PACKET_MAX - 100:
             cut.popitem()
-        frames.send_packet(self._control, {"failures": cut})
+        frames.send_packet(control, {"failures": cut})
 
     def _reap(self, signum: int, frame: object) -> None:
+        self.has_children()
+
+    def has_children(self) -> bool:
+        """Whether a child lives; keeps the statuses of those that have ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if not pid:
-                return
+                return True
             self._statuses[pid] = os.waitstatus_to_exitcode(status)
             if len(self._statuses) > STATUSES_KEPT:
                 del self._statuses[next(iter(self._statuses))]

@@ -2,21 +2,17 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from corten.api.types import introspection_pb2
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint
 from corten.contracts.workers import Workers
-from corten.errors import NotFound, Unknown, mapped
 from corten.linux import mount
 from corten.pools import Pools
 
@@ -24,18 +20,16 @@ from corten.pools import Pools
 assert sys.platform != "win32"
 
 from . import bundle as bundles
-from . import names
+from . import names, pids, runc
 from .config import RuncConfig
 from .groups import Groups, SharedShim, group_of
-from .shim import direct, settings
-from .shim.service import spec_facts
+from .shim import settings
+from .shim.facts import spec_facts
 
 SCHEMA = 1
 """Of the `corten` object in bootstrap.json; a newer daemon reads all older ones."""
 TARGET = "corten_runtimes.shim.entry:run"
 KILLED = 128 + signal.SIGKILL
-_FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
-_REMOVE_DEADLINE = 30.0
 
 
 class OwnShim:
@@ -46,7 +40,7 @@ class OwnShim:
         self._ttrpc_address, self._runc, self._enabled = ttrpc_address, config.runc, config.shim != "binary"
         self._runc_root = config.runc_root or str(state / "runc")
         self._max_execs = config.max_execs
-        self._runc_version: tuple[str, int, int] = ("", 0, 0)
+        self._runc_stamp: runc.Stamp | None = None
         self._runc_tried = False
         self._groups = Groups(_runs)
 
@@ -76,14 +70,7 @@ class OwnShim:
 
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = _options(options).binary_name or self._runc
-        info = introspection_pb2.RuntimeInfo(name=runtime or names.OWN)
-        info.version.version = (
-            (await self._pools.run("runtime", _output, binary, "--version"))
-            .split("\n")[0]
-            .removeprefix("runc version ")
-        )
-        features = await self._pools.run("runtime", _output, binary, "features")
-        info.features.type_url, info.features.value = _FEATURES, features.encode()
+        info = await self._pools.run("runtime", runc.info, runtime or names.OWN, binary)
         if options is not None:
             info.options.type_url, info.options.value = options.type_url, options.value
         return AnyValue(info.DESCRIPTOR.full_name, info.SerializeToString())
@@ -127,7 +114,7 @@ class OwnShim:
         record = {"version": 3, "address": f"unix://{socket}", "protocol": "ttrpc", "corten": known}
         bundles.write_bootstrap(bundle, record)  # before the fork: whatever happens then, the shim can be found
         known["pid"], _ = self._workers.detach(TARGET, settings.encode(self._told(namespace, id, socket)))
-        known["started"] = _started(known["pid"])
+        known["started"] = pids.started(known["pid"])
         bundles.write_record(bundle, record)
         return record
 
@@ -146,14 +133,11 @@ class OwnShim:
 
     def _direct(self) -> bool:
         """Whether the runc that is installed now may be passed by; asked again when the file changes."""
-        path = shutil.which(self._runc)
-        if path is None:
+        stamp = runc.stamp(self._runc)
+        if stamp is None:
             return False
-        stat = os.stat(path)
-        version = (path, stat.st_ino, stat.st_mtime_ns)
-        if version != self._runc_version:
-            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
-            self._runc_version, self._runc_tried = version, direct.is_tried(answer.stdout)
+        if stamp != self._runc_stamp:
+            self._runc_stamp, self._runc_tried = stamp, runc.tried(stamp[0])
         return self._runc_tried
 
     def _remove(self, id: str, bundle: Path) -> Exit:
@@ -165,8 +149,9 @@ class OwnShim:
         try:
             if known.get("boot_id") == bundles.boot_id():
                 if last:
-                    _kill_shim(int(known.get("pid", 0)), int(known.get("started", 0)))
-                _delete_container(id, known)
+                    pids.kill(int(known.get("pid", 0)), int(known.get("started", 0)))
+                systemd = bool(known.get("systemd_cgroup"))
+                runc.delete(id, str(known["runc"]), str(known["runc_root"]), systemd_cgroup=systemd)
         finally:
             mount.unmount_all(bundle / "rootfs")
             if last:
@@ -186,7 +171,7 @@ def _endpoint(record: Mapping[str, Any]) -> ShimEndpoint:
 def _runs(record: Mapping[str, Any]) -> bool:
     """Whether the process that a record names is still there."""
     known = record["corten"]
-    return bool(known.get("started")) and _started(int(known["pid"])) == known["started"]
+    return pids.runs(int(known.get("pid", 0)), int(known.get("started", 0)))
 
 
 def _options(options: AnyValue | None) -> oci_pb2.Options:
@@ -201,37 +186,3 @@ def _init_pid(bundle: Path) -> int:
         return int((bundle / "init.pid").read_text())
     except (OSError, ValueError):
         return 0
-
-
-def _started(pid: int) -> int:
-    """When a process was started, in ticks since boot (proc(5), stat field 22): pid and this name it for good."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, IndexError):
-        return 0
-
-
-def _kill_shim(pid: int, started: int) -> None:
-    if pid and started and _started(pid) == started:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
-def _delete_container(id: str, known: Mapping[str, Any]) -> None:
-    if not os.path.isdir(os.path.join(str(known["runc_root"]), id)):
-        return  # runc knows nothing of it
-    flags = ["--systemd-cgroup"] if known.get("systemd_cgroup") else []
-    command = [str(known["runc"]), "--root", str(known["runc_root"]), *flags, "delete", "--force", id]
-    with mapped(f"task {id!r}: runc delete --force", {FileNotFoundError: NotFound}):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_REMOVE_DEADLINE, check=False)
-    if done.returncode and "does not exist" not in done.stderr:
-        raise Unknown(f"task {id!r}: runc delete --force failed: {done.stderr.strip()}")
-
-
-def _output(binary: str, verb: str) -> str:
-    if shutil.which(binary) is None:
-        raise NotFound(f"runtime {binary}: no such program on PATH")
-    done = subprocess.run([binary, verb], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
-    return done.stdout.decode() if done.returncode == 0 else ""

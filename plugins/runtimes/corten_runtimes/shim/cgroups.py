@@ -66,7 +66,7 @@ def of_process(pid: int) -> Cgroups:
         lines, ours = _lines(pid), _lines("self")
     except OSError:
         return Cgroups({})
-    mounts = _mounted()
+    mounts = mounted()
     found, shared = locate(lines, mounts), set(locate(ours, mounts).values())
     own = tuple(dict.fromkeys(path for path in found.values() if path not in shared))
     if len(found) > 1:
@@ -75,7 +75,7 @@ def of_process(pid: int) -> Cgroups:
 
 
 @cache
-def _mounted() -> list[mountinfo.Mounted]:
+def mounted() -> list[mountinfo.Mounted]:
     """Where cgroup file systems are mounted; found by the zygote once for all its shims."""
     return [mount for mount in mountinfo.mounts() if mount.fstype in ("cgroup", "cgroup2")]
 

@@ -2,7 +2,8 @@
 
 The payload (see `settings`): `namespace`, `id`, `address` (of the daemon), `socket` (path to listen on), `console`
 (prefix of paths for console sockets), `ttrpc_address` (of the daemon's events service), `runc`, `runc_root` and
-`max_execs`. The answer is the pid, once the socket is there.
+`max_execs`, perhaps `shim_cgroup`; of a shim that was started as a program also `records`, which has it leave in each
+bundle how runc is called. The answer is the pid, once the socket is there.
 """
 
 import gc
@@ -15,7 +16,7 @@ from corten.zygote import process
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from . import settings
+from . import membership, settings
 from .events import Announcer
 from .loop import Loop
 from .publisher import Publisher
@@ -74,6 +75,8 @@ class Shim:
     def open(self, told: Mapping[str, str]) -> None:
         """Take up what the daemon told, and listen."""
         _yield_to_oom_killer()
+        if told.get("shim_cgroup"):
+            membership.join(told["shim_cgroup"])
         self.path = told["socket"]
         self.loop.open()
         self.publisher.address = told["ttrpc_address"].removeprefix("unix://")

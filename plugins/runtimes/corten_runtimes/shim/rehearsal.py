@@ -24,8 +24,9 @@ assert sys.platform != "win32"
 
 from . import entry, settings
 from .apart import apart
+from .facts import spec_facts
 from .server import listen
-from .service import SERVICES, spec_facts
+from .service import SERVICES
 
 ROUNDS = 12
 """A function is rewritten after eight runs, its instructions some runs later."""

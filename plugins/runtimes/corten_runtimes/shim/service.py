@@ -15,10 +15,11 @@ from google.protobuf.empty_pb2 import Empty
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from . import files
+from . import files, records
 from .apart import apart
 from .container import EXECS_MAX, Container, Making
 from .events import Announcer, stamp
+from .facts import spec_facts
 from .loop import Loop, Steps
 from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Reaper
@@ -84,7 +85,10 @@ class TaskService:
             raise Unimplemented(f"task {request.id!r}: cannot restore {request.checkpoint}: not supported by this shim")
         self._creating.add(request.id)
         try:
-            container = Container(self._loop, self._reaper, self._announce, self._making(request))
+            making = self._making(request)
+            if self.settings.get("records"):
+                records.write(making.bundle, making.runc)
+            container = Container(self._loop, self._reaper, self._announce, making)
             pid = yield from container.create()
         finally:
             self._creating.discard(request.id)
@@ -260,15 +264,6 @@ def _facts(bundle: str) -> Mapping[str, Any]:
             return spec_facts(json.load(file))
     except (OSError, ValueError) as error:
         raise FailedPrecondition(f"bundle {bundle}: config.json cannot be read: {error}") from None
-
-
-def spec_facts(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What the shim must know of an OCI spec."""
-    namespaces = (spec.get("linux") or {}).get("namespaces") or []
-    private = any(entry.get("type") == "pid" and not entry.get("path") for entry in namespaces)
-    poststop = (spec.get("hooks") or {}).get("poststop")
-    rdt = (spec.get("linux") or {}).get("intelRdt")
-    return {"private_pids": private, "plain": private and not poststop and not rdt}
 
 
 def _checkpoint_flags(options: oci_pb2.CheckpointOptions) -> list[str]:
