@@ -65,6 +65,9 @@ class NoImages:
     def known(self, id: str) -> None:
         return None
 
+    def id_of(self, text: str) -> str:
+        return ""
+
 
 @dataclass
 class FewParts:

@@ -338,3 +338,31 @@ def test_an_ambiguous_beginning_of_an_id_is_refused() -> None:
     assert index.by_id("1a").references == ("x:c",), "an image is there as long as a name is"
     index.drop("x:c")
     assert len(index) == 1
+
+
+def test_mirrors_of_the_older_form_become_host_directories(tmp_path: Path) -> None:
+    from corten.registry.host_folders import entries
+    from corten_cri.config.images import Mirror, Registry, RegistryHost
+    from corten_cri.images.mirrors import deprecations, host_folders
+
+    mirrors = {
+        "docker.io": Mirror(("http://m.example/own/v2", "127.0.0.1:5000")),
+        "*": Mirror(("https://all.example",)),
+    }
+    registry = Registry(config_path="/etc/none", mirrors=mirrors, configs={"m.example": RegistryHost()})
+    folders = host_folders(registry, tmp_path)
+    assert folders == f"{tmp_path}/mirrors:/etc/none"
+    found = entries(folders.split(":"), "docker.io")
+    assert found is not None
+    assert [str(each.url) for each in found[:2]] == ["http://m.example/own/v2/", "http://127.0.0.1:5000/v2/"]
+    assert found[-1].url is None, "and at last the registry itself"
+    others = entries(folders.split(":"), "other.example")
+    assert others is not None and str(others[0].url) == "https://all.example/v2/"
+    assert [id for id, _ in deprecations(registry)] == [
+        "io.containerd.deprecation/cri-registry-mirrors", "io.containerd.deprecation/cri-registry-configs",
+    ]  # fmt: skip
+    assert host_folders(Registry(), tmp_path) == Registry().config_path
+    with pytest.raises(InvalidArgument, match="not the name of a host"):
+        host_folders(Registry(mirrors={"../x": Mirror()}), tmp_path)
+    with pytest.raises(InvalidArgument, match="not an http or https URL"):
+        host_folders(Registry(mirrors={"x": Mirror(("ftp://y",))}), tmp_path)

@@ -42,7 +42,7 @@ def plugins() -> tuple[Registration, ...]:
             type=CRI,
             id="images",
             init=_images,
-            requires=(one(METADATA), one(GC), one(EVENT), each(TRANSFER), order(SNAPSHOTTER)),
+            requires=(one(METADATA), one(GC), one(EVENT), each(TRANSFER), each(WARNING), order(SNAPSHOTTER)),
             config=ImagesConfig,
             moves=moves.to_images(),
             summary="Pulls and keeps the images of the kubelet.",

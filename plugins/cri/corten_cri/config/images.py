@@ -45,7 +45,7 @@ class Registry:
     config_path: str = "/etc/containerd/certs.d:/etc/docker/certs.d"
     """Folders of host directories (hosts.toml), separated by colons."""
     mirrors: Mapping[str, Mirror] = field(default_factory=dict)
-    """By host. Deprecated, and not used: write host directories."""
+    """By host, `*` for all others. Deprecated: write host directories, which these are made into."""
     configs: Mapping[str, RegistryHost] = field(default_factory=dict)
     """By `host[:port]`: credentials for pulls that bring none. Deprecated."""
     auths: Mapping[str, RegistryAuth] = field(default_factory=dict)

@@ -108,4 +108,5 @@ class EventStream:
         return message
 
     def _status(self, container: Container) -> pb.ContainerStatus:
-        return containers.status(container, self._parts.images.images.known(container.image_id))
+        images = self._parts.images.images
+        return containers.status(container, images.known(container.image_id), images.id_of)

@@ -39,7 +39,16 @@ class _Pull:
 class Pulls:
     """Those under way; a pull goes on to its end when those who asked for it go away."""
 
-    def __init__(self, images: Images, transfers: Transfers, supervisor: Supervisor, config: ImagesConfig) -> None:
+    def __init__(
+        self,
+        images: Images,
+        transfers: Transfers,
+        supervisor: Supervisor,
+        config: ImagesConfig,
+        host_folders: str = "",
+    ) -> None:
+        """`host_folders` are those of host directories, separated by colons."""
+        self._host_folders = host_folders
         self._images = images
         self._transfers = transfers
         self._supervisor = supervisor
@@ -86,7 +95,7 @@ class Pulls:
         source = RegistryImage(
             wanted.reference,
             headers={name: ", ".join(values) for name, values in registry.headers.items()},
-            host_dir=registry.config_path,
+            host_dir=self._host_folders,
             ask=asking(auth, registry.configs),
         )
         destination = StoreImage(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from corten.plugin.model import PluginContext
-from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER
+from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER, WARNING
 
 from ..config.images import ImagesConfig
 from .catalog import SCOPE, Images
+from .mirrors import deprecations, host_folders
 from .pulling import Pulls
 from .service import ImageService
 from .transfers import Transfers
@@ -30,12 +31,15 @@ class ImageParts:
 
 
 def image_parts(context: PluginContext) -> ImageParts:
-    """`context` requires METADATA, EVENT, GC, and each TRANSFER."""
+    """`context` requires METADATA, EVENT, GC, each TRANSFER and each WARNING."""
     config = context.config_as(ImagesConfig)
     metadata, pools, supervisor = context.one(METADATA), context.pools, context.supervisor
     transfers = Transfers(list(context.each(TRANSFER).values()))
     images = Images(metadata, context.one(EVENT), transfers, pools, supervisor, config)
-    pulls = Pulls(images, transfers, supervisor, config)
+    pulls = Pulls(images, transfers, supervisor, config, host_folders(config.registry, context.state))
+    for id, text in deprecations(config.registry):
+        for warnings in context.each(WARNING).values():
+            warnings.emit(id, text)
     chosen = _snapshotters(config)
     root_of, period = partial(_root, context), config.stats_collect_period
     usage = SnapshotUsage(metadata, SCOPE, chosen, root_of, period, pools, supervisor)
