@@ -49,6 +49,12 @@ class NoNetwork:
 class NoStreaming:
     """Nothing is streamed."""
 
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
     async def exec(self, request: pb.ExecRequest, call: object) -> pb.ExecResponse:
         _missing("exec")
 

@@ -49,6 +49,7 @@ from .containers.updating import Update
 from .namespaces.pod_namespaces import NamespaceMaker
 from .recovery import Recovery
 from .stats.service import Stats
+from .streaming.service import CriStreaming
 from .way_back import WayBack
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class CriServices:
         creation = Creation(parts, removal, pausing, image_volumes)
         execs = ContainerExecs(parts)
         self._way_back = WayBack(parts, Update(parts).set, lambda id: stop.stop(id, 0))
+        parts.streaming = CriStreaming(parts, execs)
         pod_removal.stop_container = lambda id: stop.stop(id, 0)
         pod_removal.remove_container = removal.remove
         pod_removal.release_volumes = image_volumes.release
@@ -96,11 +98,13 @@ class CriServices:
     async def start(self) -> None:
         """Begins the recovery; calls wait for it."""
         await self._parts.network.start()
+        await self._parts.streaming.start()
         self._parts.supervisor.job("cri: containers killed for memory", partial(watch_memory, self._parts, self.exits))
         self._parts.supervisor.background("cri: recovery", self._recover())
 
     async def close(self) -> None:
         """Pods and containers run on."""
+        await self._parts.streaming.close()
         await self.exits.close()
 
     async def _recover(self) -> None:

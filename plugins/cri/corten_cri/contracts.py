@@ -15,6 +15,7 @@ from .namespaces.model import Pins, PodNamespaces
 from .state.containers import Container
 
 if TYPE_CHECKING:
+    from corten.contracts.runtime import Task
     from corten.wire.service import CallContext
 
 NAMESPACE = "k8s.io"
@@ -92,6 +93,14 @@ class Network(Protocol):
 class Streaming(Protocol):
     """The server of exec, attach and port-forward: hands out URLs, each good for one connection and a short time."""
 
+    async def start(self) -> None:
+        """Begin to listen. Raises Unavailable if the address is taken, InvalidArgument for what cannot be used."""
+        ...
+
+    async def close(self) -> None:
+        """Cut off all clients; what was executed goes on without them."""
+        ...
+
     async def exec(self, request: pb.ExecRequest, call: CallContext) -> pb.ExecResponse: ...
     async def attach(self, request: pb.AttachRequest, call: CallContext) -> pb.AttachResponse: ...
     async def port_forward(self, request: pb.PortForwardRequest, call: CallContext) -> pb.PortForwardResponse: ...
@@ -124,8 +133,11 @@ class Cdi(Protocol):
 class Execs(Protocol):
     """Processes beside a container's own, for streaming and ExecSync (corten_cri.containers)."""
 
-    async def begin(self, container: Container, exec_id: str, command: Sequence[str], stdio: ExecStdio) -> None:
-        """Add a process to a running container, not started yet. FailedPrecondition if it does not run."""
+    async def begin(self, container: Container, exec_id: str, command: Sequence[str], stdio: ExecStdio) -> Task:
+        """Add a process to a running container, not started yet. FailedPrecondition if it does not run.
+
+        Who calls starts and deletes it by the task that is returned.
+        """
         ...
 
 

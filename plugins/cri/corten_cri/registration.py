@@ -62,7 +62,7 @@ def plugins() -> tuple[Registration, ...]:
                 each(WARNING),
             ),
             config=ServerConfig,
-            preload=("corten_cri.namespaces.helper", "corten_cri.stats.network"),
+            preload=("corten_cri.namespaces.helper", "corten_cri.stats.network", "corten_cri.streaming.connecting"),
             serves=("runtime.v1.RuntimeService", "runtime.v1.ImageService"),
             exports={"CRIVersion": "v1"},
             summary="Serves the Kubernetes runtime interface.",
