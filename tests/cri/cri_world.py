@@ -273,7 +273,7 @@ def privileged_pod(cri: Cri) -> pb.PodSandboxConfig:
 
 
 @contextmanager
-def cri_node(folder: Path, extra: str = "") -> Iterator[CriNode]:
+def cri_node(folder: Path, extra: str = "", bin_dirs: str = "/usr/lib/cni") -> Iterator[CriNode]:
     """A daemon with images in a registry; gone with all it made at the end. `extra`: more of the runtime's settings."""
     bridge, conf = f"crt{os.getpid() % 10**8:x}{os.urandom(2).hex()}"[:15], folder / "net.d"
     conf.mkdir(parents=True)
@@ -281,7 +281,7 @@ def cri_node(folder: Path, extra: str = "") -> Iterator[CriNode]:
     with peers.registry(folder / "registry") as host:
         push_all(folder, host)
         try:
-            with running_daemon(config=settings(conf, extra)) as daemon:
+            with running_daemon(config=settings(conf, extra, bin_dirs)) as daemon:
                 yield CriNode(daemon, host, bridge, conf)
         finally:
             subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
@@ -299,11 +299,11 @@ def network(bridge: str, ipam: Path) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": bridge, "plugins": [plugin]})
 
 
-def settings(conf: Path, extra: str = "") -> str:
+def settings(conf: Path, extra: str, bin_dirs: str) -> str:
     return f"""
 plugins:
   io.containerd.cri.v1.runtime:
-    cni: {{bin_dirs: [/usr/lib/cni], conf_dir: {conf}}}
+    cni: {{bin_dirs: [{bin_dirs}], conf_dir: {conf}}}
     netns_mounts_under_state_dir: true
     cdi_spec_dirs: [{conf.parent}/cdi]
 {extra}

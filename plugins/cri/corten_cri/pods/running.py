@@ -123,6 +123,7 @@ class Running:
         except CortenError as error:
             log.warning("pod sandbox %s: what was made of it cannot be taken back yet: %s", pod.id, error)
             parts.pods.put(replace(pod, state=PodState.NOTREADY))
+            parts.arrivals.abandon(f"pod {pod.name}")
 
     def _pins(self, id: str, config: pb.PodSandboxConfig) -> Pins:
         namespaces = config.linux.security_context.namespace_options

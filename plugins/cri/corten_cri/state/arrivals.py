@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from corten.errors import CortenError
 from corten.wire.service import CallContext
 
 
@@ -55,6 +54,10 @@ class Arrivals:
             self._unclaimed.pop(name, None)
         return id
 
+    def abandon(self, name: str) -> None:
+        """What there is under that name is the rest of a failure: the next request of the name replaces it."""
+        self._unclaimed[name] = b""
+
     def forget(self, name: str) -> None:
         """What had that name is gone."""
         self._unclaimed.pop(name, None)
@@ -69,5 +72,3 @@ class Arrivals:
 
     def _ended(self, name: str, done: asyncio.Future[str]) -> None:
         self._under_way.pop(name, None)
-        if not done.cancelled() and isinstance(done.exception(), CortenError):
-            self._unclaimed.pop(name, None)
