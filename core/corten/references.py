@@ -83,6 +83,11 @@ def normalised(text: str) -> str:
     return str(parse(text))
 
 
+def has_tag(text: str) -> bool:
+    """Whether a person wrote a tag or a digest."""
+    return ":" in text.rpartition("/")[2] or "@" in text
+
+
 def _split_tag(name: str) -> tuple[str, str]:
     head, colon, tail = name.rpartition(":")
     if not colon or "/" in tail:  # the colon of a port

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
+from corten.api.corten.images.v1 import images_pb2 as images_pb
 from corten.api.services.introspection.v1 import introspection_pb2
 from corten.api.services.transfer.v1 import transfer_pb2 as pb
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import AuthRequest, AuthResponse, AuthType
+from corten.contracts.transfer import TransferState, TransferTotals
 from corten.errors import CortenError
+from corten.messages.transfer import state, totals
 from corten.plugin.types import TRANSFER
 from corten.registry.credentials import Credentials, Lookup, looked_up
 
@@ -19,6 +22,7 @@ from .calls import Calls, methods
 from .streams import ClientStream, stream
 
 _RPC = methods(pb, "Transfer")
+_TELLS = methods(images_pb, "Transfers")
 _PLUGINS = methods(introspection_pb2, "Introspection")
 Watch = Callable[[ProgressMessage], None]
 
@@ -44,6 +48,19 @@ class Transfers:
             options = pb.TransferOptions(progress_stream=progress)
             request = pb.TransferRequest(source=_any(source), destination=_any(destination), options=options)
             await self._calls.unary(_RPC["Transfer"], request)
+
+    async def under_way(self, namespace: str = "") -> list[TransferState]:
+        """The transfers that go on, of a namespace or of all; whoever began them.
+
+        Raises Unimplemented for a daemon that does not tell, as containerd.
+        """
+        answer = await self._calls.unary(_TELLS["List"], images_pb.ListTransfersRequest(namespace=namespace))
+        return [state(each) for each in answer.transfers]
+
+    async def totals(self) -> list[TransferTotals]:
+        """How many transfers there were. Raises as `under_way`."""
+        answer = await self._calls.unary(_TELLS["List"], images_pb.ListTransfersRequest())
+        return [totals(each) for each in answer.totals]
 
     @asynccontextmanager
     async def credentials(self, lookup: Lookup) -> AsyncIterator[str]:

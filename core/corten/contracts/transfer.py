@@ -2,7 +2,8 @@
 
 A transfer has a source and a destination, each one of the classes below; a transferer that does not know the pair
 raises Unimplemented, so that the next is asked. Registry to store is a pull, store to registry a push, store to store
-a tag (and an unpack, if the destination asks for one), archive to store an import, store to archive an export.
+a tag (and an unpack, if the destination asks for one), archive to store an import, store to archive an
+export, store to `ConvertedImage` a conversion.
 
     await transferer.transfer(scope, RegistryImage("docker.io/library/busybox:latest"),
                               StoreImage("docker.io/library/busybox:latest", platforms=(host,)), show)
@@ -12,7 +13,7 @@ Everything runs on the event loop; a cancelled transfer leaves ingests, which th
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from corten.platforms import Platform
 
@@ -71,6 +72,7 @@ class RegistryImage:
 class Reference:
     """A further name; the four switches are of prefixes, to which an archive's own tags and digests are added.
 
+    Beyond containerd, a prefix with a tag is the whole name of an image that has no name in the archive, or only a tag.
     `allow_overwrite`: a whole name in the archive counts also if it does not begin with the prefix.
     `add_digest`: `NAME@DIGEST` too; `skip_named_digest`: only for images that got no other name.
     """
@@ -146,6 +148,48 @@ class TransferProgress:
     descriptor: Descriptor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ConvertedImage:
+    """The image of the source written otherwise, under the names of `store`; its `platforms` alone if it names some.
+
+    `compression` of the layers is `none`, `gzip`, `zstd` or empty, which leaves them; `oci`: with OCI's media types.
+    """
+
+    store: StoreImage
+    compression: str = ""
+    oci: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferState:
+    """A transfer under way: `done` of `total` bytes and `items_done` of `items` blobs, as far as they are known.
+
+    `kind` is pull, push, import, export, tag or convert; `event` the last one of the whole; `started_at` in nanoseconds
+    since the epoch.
+    """
+
+    id: int
+    namespace: str
+    kind: str
+    image: str
+    started_at: int
+    event: str = ""
+    done: int = 0
+    total: int = 0
+    items_done: int = 0
+    items: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TransferTotals:
+    """Of the transfers of one kind that ended since the daemon began; `bytes` of blobs that were moved."""
+
+    kind: str
+    completed: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+
 ShowTransfer = Callable[[TransferProgress], None]
 """Called on the event loop, often; must not block."""
 
@@ -155,4 +199,17 @@ class Transferer(Protocol):
 
     async def transfer(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> None:
         """Raises Unimplemented for a pair that it does not know, and what the parts of the transfer raise."""
+        ...
+
+
+@runtime_checkable
+class TellsTransfers(Protocol):
+    """What a transferer may offer besides: what it is at, for others than the client that began it."""
+
+    def under_way(self) -> Sequence[TransferState]:
+        """The transfers that have begun and not ended, in the order of their beginning."""
+        ...
+
+    def totals(self) -> Sequence[TransferTotals]:
+        """One for each kind that there was."""
         ...

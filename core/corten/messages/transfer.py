@@ -4,16 +4,25 @@ from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
+from corten.api.corten.images.v1 import images_pb2 as images_pb
 from corten.api.types.platform_pb2 import Platform as PlatformMessage
 from corten.api.types.transfer.imagestore_pb2 import ImageReference
 from corten.api.types.transfer.imagestore_pb2 import ImageStore as ImageStoreMessage
 from corten.api.types.transfer.progress_pb2 import Progress
 from corten.api.types.transfer.registry_pb2 import AuthResponse, AuthType
 from corten.contracts.objects import AnyValue
-from corten.contracts.transfer import Login, Reference, StoreImage, TransferProgress, Unpack
+from corten.contracts.transfer import (
+    Login,
+    Reference,
+    StoreImage,
+    TransferProgress,
+    TransferState,
+    TransferTotals,
+    Unpack,
+)
 from corten.platforms import Platform, normalise
 
-from .values import descriptor_message
+from .values import descriptor_message, time_of, timestamp
 
 
 def packed(message: Message) -> AnyValue:
@@ -65,6 +74,44 @@ def progress_message(value: TransferProgress) -> Progress:
         total=value.total,
         desc=descriptor_message(value.descriptor) if value.descriptor else None,
     )
+
+
+def state_message(value: TransferState) -> images_pb.TransferState:
+    return images_pb.TransferState(
+        id=value.id,
+        namespace=value.namespace,
+        kind=value.kind,
+        image=value.image,
+        event=value.event,
+        done=value.done,
+        total=value.total,
+        items_done=value.items_done,
+        items=value.items,
+        started_at=timestamp(value.started_at),
+    )
+
+
+def state(message: images_pb.TransferState) -> TransferState:
+    return TransferState(
+        id=message.id,
+        namespace=message.namespace,
+        kind=message.kind,
+        image=message.image,
+        started_at=time_of(message.started_at),
+        event=message.event,
+        done=message.done,
+        total=message.total,
+        items_done=message.items_done,
+        items=message.items,
+    )
+
+
+def totals_message(value: TransferTotals) -> images_pb.TransferTotals:
+    return images_pb.TransferTotals(kind=value.kind, completed=value.completed, failed=value.failed, bytes=value.bytes)
+
+
+def totals(message: images_pb.TransferTotals) -> TransferTotals:
+    return TransferTotals(message.kind, message.completed, message.failed, message.bytes)
 
 
 def login(message: AuthResponse) -> Login | None:

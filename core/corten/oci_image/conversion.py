@@ -3,7 +3,7 @@
 Attestations are of another image than the converted one, and so are left out of its index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corten.contracts.descriptor import Descriptor
@@ -68,6 +68,6 @@ def manifest(document: Mapping[str, Any], config: Descriptor, layers: list[Descr
     return documents.dump({**document, "mediaType": media_type, **parts})
 
 
-def index(document: Mapping[str, Any], entries: list[Mapping[str, Any]], media_type: str) -> bytes:
+def index(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], media_type: str) -> bytes:
     """The index with these entries in the place of its own."""
-    return documents.dump({**document, "mediaType": media_type, "manifests": entries})
+    return documents.dump({**document, "mediaType": media_type, "manifests": list(entries)})

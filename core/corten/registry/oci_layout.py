@@ -59,11 +59,7 @@ def _name(target: Descriptor, given: str) -> str:
         raise InvalidArgument(f"archive: image {target.digest} has no name in it (give one with --name)")
     asked = references.parse(given)
     # `--name busybox` for several tags in the archive: each keeps its own.
-    return f"{asked.name}:{tag}" if tag and not _has_tag(given) else str(asked)
-
-
-def _has_tag(name: str) -> bool:
-    return ":" in name.rpartition("/")[2] or "@" in name
+    return f"{asked.name}:{tag}" if tag and not references.has_tag(given) else str(asked)
 
 
 async def _label(target: Descriptor, sink: BlobSink, *, required: bool, depth: int = 0) -> None:

@@ -12,6 +12,8 @@ from corten.contracts.transfer import ShowTransfer, TransferProgress
 from corten.errors import CortenError
 from corten.messages.transfer import packed, progress_message
 
+INTERVAL = 0.05
+"""Seconds for which events are gathered."""
 LINGER = 5.0
 """Seconds that what is left is still sent after the transfer."""
 
@@ -22,6 +24,7 @@ class _Queue:
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str, int], TransferProgress] = {}
         self._news = asyncio.Event()
+        self._end = asyncio.Event()
         self._count = 0
         self._over = False
 
@@ -33,6 +36,7 @@ class _Queue:
     def end(self) -> None:
         self._over = True
         self._news.set()
+        self._end.set()
 
     async def drain(self, stream: Stream) -> None:
         """Send everything until the end."""
@@ -43,6 +47,8 @@ class _Queue:
             if not self._over:
                 self._news.clear()
                 await self._news.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._end.wait(), INTERVAL)
 
     def _next(self) -> int:
         self._count += 1

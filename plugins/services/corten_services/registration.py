@@ -81,6 +81,14 @@ def _services() -> tuple[Registration, ...]:
             one(EVENT),
         ),
         _grpc("streaming", "streaming.v1.Streaming", starting.streaming, one(STREAMING, "manager")),
+        Registration(
+            type=GRPC,
+            id="transfers",
+            init=starting.transfers,
+            requires=(each(TRANSFER),),
+            serves=("corten.images.v1.Transfers",),
+            summary="Tells what transfers are under way.",
+        ),
         _grpc("transfer", "transfer.v1.Transfer", starting.transfer, each(TRANSFER), one(STREAMING, "manager")),
         Registration(
             type=GRPC,

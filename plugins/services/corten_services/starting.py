@@ -204,6 +204,15 @@ def streaming(context: PluginContext) -> object:
     return provider(DESCRIPTOR, "Streaming", StreamingService(context.one(STREAMING)))
 
 
+def transfers(context: PluginContext) -> object:
+    from corten.api.corten.images.v1.images_pb2 import DESCRIPTOR
+
+    from .provider import provider
+    from .transfers import TransfersService
+
+    return provider(DESCRIPTOR, "Transfers", TransfersService(list(context.each(TRANSFER).values())))
+
+
 def transfer(context: PluginContext) -> object:
     from corten.api.services.transfer.v1.transfer_pb2 import DESCRIPTOR
 

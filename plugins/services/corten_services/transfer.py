@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from corten.api.corten.images.v1 import images_pb2 as images_pb
 from corten.api.services.transfer.v1 import transfer_pb2 as pb
 from corten.api.types.transfer.imagestore_pb2 import ImageStore
 from corten.api.types.transfer.importexport_pb2 import ImageExportStream, ImageImportStream
@@ -12,6 +13,7 @@ from corten.contracts.scope import Scope
 from corten.contracts.streaming import Stream, StreamManager
 from corten.contracts.transfer import (
     AskLogin,
+    ConvertedImage,
     ExportArchive,
     ImportArchive,
     Login,
@@ -83,6 +85,7 @@ class _Sides:
             str(ImageStore.DESCRIPTOR.full_name): self._store,
             str(ImageImportStream.DESCRIPTOR.full_name): self._import,
             str(ImageExportStream.DESCRIPTOR.full_name): self._export,
+            str(images_pb.ConvertedImage.DESCRIPTOR.full_name): self._converted,
         }
         if name not in kinds:
             raise Unimplemented(f"transfer: there is nothing of type {name[:200]!r} to transfer from or to")
@@ -99,6 +102,10 @@ class _Sides:
 
     def _store(self, value: bytes) -> StoreImage:
         return store_image(ImageStore.FromString(value))
+
+    def _converted(self, value: bytes) -> ConvertedImage:
+        message = images_pb.ConvertedImage.FromString(value)
+        return ConvertedImage(store_image(message.store), message.compression, message.oci)
 
     def _import(self, value: bytes) -> ImportArchive:
         message = ImageImportStream.FromString(value)

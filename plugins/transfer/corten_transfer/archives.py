@@ -20,7 +20,7 @@ from . import naming
 from .leased import leased
 from .parts import Parts
 from .pulling import to_unpack
-from .recompressing import recompressed
+from .recompressing import recompress
 from .reporting import Report
 from .unpacking import AllThere, Unpacking
 
@@ -90,7 +90,7 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
 
 async def _stored(parts: Parts, scope: Scope, source: ImportArchive) -> TakenIn:
     async def compress(layer: Descriptor) -> Descriptor:
-        return await parts.pools.run("convert", recompressed, parts.metadata.content(scope), layer, "gzip")
+        return await recompress(parts.pools, parts.metadata.content(scope), layer, "gzip")
 
     file = BlockingReader(source.stream, asyncio.get_running_loop())
     try:

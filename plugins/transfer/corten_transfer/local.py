@@ -1,47 +1,93 @@
 """The transferer of the daemon itself: which pair of source and destination is which transfer."""
 
-from collections.abc import Awaitable
+from collections.abc import Sequence
 
 from corten.contracts.scope import Scope
-from corten.contracts.transfer import ExportArchive, ImportArchive, RegistryImage, ShowTransfer, StoreImage
+from corten.contracts.transfer import (
+    ConvertedImage,
+    ExportArchive,
+    ImportArchive,
+    RegistryImage,
+    ShowTransfer,
+    StoreImage,
+    TransferState,
+    TransferTotals,
+)
 from corten.errors import Unimplemented
 
 from .parts import Parts
 from .reporting import Report
+from .under_way import UnderWay
 
 
 class LocalTransferer:
-    """Fulfils `Transferer`."""
+    """Fulfils `Transferer` and `TellsTransfers`."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._all = UnderWay()
+
+    def under_way(self) -> Sequence[TransferState]:
+        return self._all.under_way()
+
+    def totals(self) -> Sequence[TransferTotals]:
+        return self._all.totals()
 
     async def transfer(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> None:
-        await self._chosen(scope, source, destination, show)
+        kind, image = _kind(source, destination)
+        with self._all.watched(scope.namespace, kind, image, show) as watched:
+            await self._run(
+                scope, source, destination, Report(watched, "uploading" if kind == "push" else "downloading")
+            )
 
-    def _chosen(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> Awaitable[None]:
+    async def _run(self, scope: Scope, source: object, destination: object, report: Report) -> None:
         parts = self._parts
         match source, destination:
             case RegistryImage(), StoreImage():
                 from .pulling import pull
 
-                return pull(parts, scope, source, destination, Report(show))
+                await pull(parts, scope, source, destination, report)
             case StoreImage(), RegistryImage():
                 from .pushing import push
 
-                return push(parts, scope, source, destination, Report(show, "uploading"))
+                await push(parts, scope, source, destination, report)
             case ImportArchive(), StoreImage():
                 from .archives import take_in
 
-                return take_in(parts, scope, source, destination, Report(show))
+                await take_in(parts, scope, source, destination, report)
             case StoreImage(), ExportArchive():
                 from .archives import give_out
 
-                return give_out(parts, scope, source, destination, Report(show))
+                await give_out(parts, scope, source, destination, report)
             case StoreImage(), StoreImage():
                 from .tagging import tag
 
-                return tag(parts, scope, source, destination, Report(show))
-        raise Unimplemented(
-            f"transfer: from {type(source).__name__} to {type(destination).__name__} is nothing that this plugin does"
-        )
+                await tag(parts, scope, source, destination, report)
+            case StoreImage(), ConvertedImage():
+                from .converting import convert
+
+                await convert(parts, scope, source, destination, report)
+
+
+def _kind(source: object, destination: object) -> tuple[str, str]:
+    """What the transfer is, and the name of the image for people. Raises Unimplemented for a pair that is none."""
+    match source, destination:
+        case RegistryImage(), StoreImage():
+            return "pull", source.reference
+        case StoreImage(), RegistryImage():
+            return "push", destination.reference
+        case ImportArchive(), StoreImage():
+            return "import", _named(destination)
+        case StoreImage(), ExportArchive():
+            return "export", _named(source)
+        case StoreImage(), StoreImage():
+            return "tag", _named(destination)
+        case StoreImage(), ConvertedImage():
+            return "convert", _named(destination.store)
+    raise Unimplemented(
+        f"transfer: from {type(source).__name__} to {type(destination).__name__} is nothing that this plugin does"
+    )
+
+
+def _named(image: StoreImage) -> str:
+    return ", ".join(filter(None, [image.name, *(reference.name for reference in image.references)]))

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Mapping, Sequence
 
+from corten import references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.metadata import ImageStore
 from corten.contracts.objects import Image
@@ -34,11 +35,11 @@ def whole(wanted: StoreImage, target: Descriptor) -> list[str]:
 
 def imported(wanted: StoreImage, target: Descriptor) -> list[str]:
     """The names of an image within an archive, by its annotations and the prefixes asked for; may be none."""
-    names = []
+    names: list[str] = []
     for reference in wanted.references:
         if not reference.is_prefix:
             continue
-        name = _annotated(target.annotations, reference)
+        name = _annotated(target.annotations, reference, named=bool(names))
         if name:
             names.append(name)
         if reference.add_digest and not (name and reference.skip_named_digest):
@@ -46,15 +47,26 @@ def imported(wanted: StoreImage, target: Descriptor) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _annotated(annotations: Mapping[str, str], reference: Reference) -> str:
-    """A whole name counts if it begins with the prefix or may overwrite it; a mere tag is put behind the prefix."""
+def _annotated(annotations: Mapping[str, str], reference: Reference, *, named: bool) -> str:
+    """A whole name counts if it begins with the prefix or may overwrite it; a mere tag is put behind the prefix.
+
+    A prefix that has a tag itself is the name of an image that has none, or only a tag; with `skip_named_digest` only
+    if it is not `named` otherwise.
+    """
     prefix = reference.name
+    if references.has_tag(prefix):
+        return "" if _whole_name(annotations) or (named and reference.skip_named_digest) else prefix
     if whole := annotations.get(IMAGE_NAME, ""):
         return whole if reference.allow_overwrite or not prefix or _begins(whole, prefix) else ""
     tag = annotations.get(REF_NAME, "")
     if any(mark in tag for mark in "/:@"):
         return tag if reference.allow_overwrite or not prefix or _begins(tag, prefix) else ""
     return f"{prefix}:{tag}" if tag and prefix else ""
+
+
+def _whole_name(annotations: Mapping[str, str]) -> str:
+    tag = annotations.get(REF_NAME, "")
+    return annotations.get(IMAGE_NAME, "") or (tag if any(mark in tag for mark in "/:@") else "")
 
 
 def _begins(name: str, prefix: str) -> bool:

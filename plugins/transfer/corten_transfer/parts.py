@@ -1,6 +1,7 @@
 """What transfers work with: the parts of the daemon, and the settings of the plugin."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,9 @@ from .config import TransferConfig
 from .turns import Turns
 from .verifying import Verifiers
 
+CONVERSIONS = max(1, os.cpu_count() or 1)
+"""Layers compressed at once, by all conversions together."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -38,6 +42,7 @@ class Parts:
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     unpacks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    conversions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONVERSIONS))
     unpacking: Turns = field(default_factory=Turns)
     verifiers: Verifiers = field(default_factory=Verifiers)
 

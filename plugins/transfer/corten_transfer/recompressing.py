@@ -3,19 +3,22 @@
 The same layer gives the same bytes on every machine with the same libraries. The new blob keeps its diff id as a label.
 """
 
+import asyncio
 import io
 import secrets
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from threading import Event
 from typing import cast
 
 import zstandard
 from corten import digests
 from corten.contracts.content import ContentReader, ContentStore
 from corten.contracts.descriptor import Descriptor
-from corten.errors import AlreadyExists, InvalidArgument, NotFound
+from corten.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound
 from corten.oci_image import conversion, gc_labels
+from corten.pools import Pools
 from corten.registry.tarstream import compression, decompressed
 from isal import igzip, igzip_lib, isal_zlib
 
@@ -30,28 +33,44 @@ _BROKEN = (EOFError, OSError, zlib.error, igzip.BadGzipFile, _Damaged, zstandard
 Compress = tuple[Callable[[bytes], bytes], Callable[[], bytes]]
 
 
-def recompressed(store: ContentStore, layer: Descriptor, to: str) -> Descriptor:
+async def recompress(pools: Pools, store: ContentStore, layer: Descriptor, to: str) -> Descriptor:
+    """`recompressed` in a thread; who is cancelled waits until it has stopped, so that nothing is left of it."""
+    stop = Event()
+    work = asyncio.ensure_future(pools.run("convert", recompressed, store, layer, to, stop))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([work])
+        raise
+
+
+def recompressed(store: ContentStore, layer: Descriptor, to: str, stop: Event) -> Descriptor:
     """The layer as `gzip`, `zstd` or, with `none`, plain; itself if it is that already.
 
-    Raises NotFound, InvalidArgument for a layer that cannot be decompressed.
+    Raises NotFound, InvalidArgument for a layer that cannot be decompressed, Cancelled once `stop` is set.
     """
     with store.reader(layer.digest) as reader:
         if (compression(reader.read_at(0, min(4, reader.size))) or "none") == to:
             return layer
         ref = f"convert-{to}-{secrets.token_hex(8)}"  # nothing is resumed
         try:
-            return _written(store, ref, reader, layer, to)
+            return _written(store, ref, reader, layer, to, stop)
         except BaseException:
             with suppress(NotFound):
                 store.abort(ref)
             raise
 
 
-def _written(store: ContentStore, ref: str, reader: ContentReader, layer: Descriptor, to: str) -> Descriptor:
+def _written(
+    store: ContentStore, ref: str, reader: ContentReader, layer: Descriptor, to: str, stop: Event
+) -> Descriptor:
     press, finish = _compressor(to)
     plain, size = digests.hasher("sha256"), 0
     with store.writer(ref) as writer:
         for data in _plain(reader, layer):
+            if stop.is_set():
+                raise Cancelled(f"layer {layer.digest}: its conversion was given up")
             plain.update(data)
             if out := press(data):
                 size += writer.write(out)

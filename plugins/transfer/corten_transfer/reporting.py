@@ -1,7 +1,6 @@
 """What is told of a transfer, in containerd's words: a tree of items by their ingest refs, each with its last event."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 
 from corten.contracts.descriptor import Descriptor
@@ -10,8 +9,6 @@ from corten.oci_image import media_types
 from corten.registry.progress import Progress, State
 
 log = logging.getLogger(__name__)
-INTERVAL = 0.1
-"""Seconds between two events of the same item that only its offset tells apart."""
 _EVENTS: Mapping[State, str] = {State.WAITING: "waiting", State.DONE: "complete", State.EXISTS: "already exists"}
 
 
@@ -28,7 +25,6 @@ class Report:
         self._root: tuple[str, ...] = ()
         self._items: dict[str, Descriptor] = {}
         self._parents: dict[str, list[str]] = {}
-        self._told: dict[str, float] = {}
 
     def say(self, event: str, name: str = "", descriptor: Descriptor | None = None) -> None:
         """An event of the whole transfer, or, with a name, of an image."""
@@ -62,8 +58,6 @@ class Report:
         """What the registry client tells of a blob."""
         if (item := self._items.get(progress.digest)) is None:
             return
-        if progress.state is State.FETCHING and not self._due(progress):
-            return
         self._tell(_EVENTS.get(progress.state, self._moving), item, progress.offset)
 
     def layer(self, event: str, item: Descriptor, offset: int) -> None:
@@ -74,13 +68,6 @@ class Report:
         if item.digest not in self._items:
             self._items[item.digest] = item
             self._tell("waiting", item, 0)
-
-    def _due(self, progress: Progress) -> bool:
-        now = time.monotonic()
-        due = now - self._told.get(progress.digest, 0.0) >= INTERVAL
-        if due:
-            self._told[progress.digest] = now
-        return due
 
     def _tell(self, event: str, item: Descriptor, offset: int) -> None:
         parents = tuple(self._parents.get(item.digest, ())) or self._root

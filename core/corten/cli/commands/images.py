@@ -13,6 +13,13 @@ from corten.errors import AlreadyExists, CortenError
 from ..output import format_option, show
 from ..session import Session
 from ..words import age, shown_size
+from .image_convert import convert
+from .image_inspect import inspect, tree_, verify
+from .image_mount import mount, unmount
+from .image_space import du, prune
+from .importing import import_
+from .pull import pull
+from .pushing import export, push
 from .several import for_each
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ COLUMNS = ("IMAGE", "DIGEST", "SIZE", "PLATFORM", "CREATED")
 
 @click.group()
 def image() -> None:
-    """List, tag and remove images."""
+    """Everything about images: fetch, send, look at, check, convert, mount and remove them."""
 
 
 @click.command()
@@ -118,5 +125,22 @@ def _record(found: Image, details: Resolved | None) -> dict[str, object]:
     }
 
 
-for _name, _command in {"ls": ls, "rm": rm, "tag": tag}.items():
+_COMMANDS = {
+    "ls": ls,
+    "pull": pull,
+    "push": push,
+    "import": import_,
+    "export": export,
+    "inspect": inspect,
+    "tree": tree_,
+    "verify": verify,
+    "tag": tag,
+    "convert": convert,
+    "mount": mount,
+    "unmount": unmount,
+    "du": du,
+    "prune": prune,
+    "rm": rm,
+}
+for _name, _command in _COMMANDS.items():
     image.add_command(_command, _name)

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 @click.option("--no-unpack", is_flag=True, help="Only store; unpack when a container is made.")
 @click.option("--name", default="", help="For an archive whose one image has no name, or only a tag.")
 @click.option("--platform", help="The platform to unpack, e.g. linux/arm64; this machine's by default.")
+@click.option("--compress", is_flag=True, help="Compress the layers of a docker archive in the store (gzip).")
 @snapshotter_option
 @click.argument("archive", type=click.File("rb"))
 @click.pass_obj
 def import_(
-    session: Session, archive: BinaryIO, name: str, no_unpack: bool, platform: str | None, snapshotter: str
+    session: Session,
+    archive: BinaryIO,
+    name: str,
+    no_unpack: bool,
+    platform: str | None,
+    compress: bool,
+    snapshotter: str,
 ) -> None:
     """Take in the images of ARCHIVE, a tar as `docker save` or `skopeo copy … oci-archive:` write it."""
 
@@ -38,6 +45,7 @@ def import_(
                 name=name,
                 snapshotter="" if no_unpack else snapshotter,
                 platform=platforms.parse(platform) if platform else None,
+                compress=compress,
                 progress=progress,
             )
         for image in images:

@@ -1,0 +1,151 @@
+"""`corten image …`: inspect, tree, verify, du, prune, mount and convert, as an operator uses them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import images
+import peers
+import pytest
+from daemon import Daemon, running_daemon
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("registry")
+    with peers.registry(folder / "registry") as address:
+        images.push(images.write_layout(folder / "five"), f"{address}/lib/five:v1")
+        images.push(images.write_layout(folder / "one", images.FIVE[:1]), f"{address}/lib/one:v1")
+        yield address
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with running_daemon() as running:
+        yield running
+
+
+class Corten:
+    """The command in a namespace of its own."""
+
+    def __init__(self, daemon: Daemon, namespace: str) -> None:
+        self._daemon, self._namespace = daemon, namespace
+
+    def __call__(self, *args: str) -> str:
+        done = self._daemon.corten(*args, namespace=self._namespace)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fails(self, *args: str) -> str:
+        """What it prints when it does not do it."""
+        done = self._daemon.corten(*args, namespace=self._namespace)
+        assert done.returncode, done.stdout
+        return done.stderr
+
+    def json(self, *args: str) -> object:
+        return json.loads(self(*args, "--format", "json"))
+
+
+def test_inspect_and_tree(daemon: Daemon, registry: str) -> None:
+    corten, name = Corten(daemon, "inspect"), f"{registry}/lib/five:v1"
+    corten("image", "pull", name)
+    said = corten("image", "inspect", name)
+    fields = dict(line.split(": ", 1) for line in said.splitlines())
+    assert fields["Complete"].strip() == "linux/amd64"
+    assert fields["Missing"].strip() == "nothing"
+    assert (fields["Unpacked"].strip(), fields["Layers"].strip(), fields["Command"].strip()) == ("overlayfs", "5", "sh")
+    record = corten.json("image", "inspect", name)
+    assert isinstance(record, dict)
+    assert record["config"]["config"]["Env"] == ["PATH=/bin", "FROM_IMAGE=yes"]
+    assert len(record["layers"]) == 5
+    shown = corten("image", "tree", name).splitlines()
+    assert [line.split()[0] for line in shown] == ["manifest", *["├─"] * 5, "└─"]
+    top = corten.json("image", "tree", name)
+    assert isinstance(top, dict)
+    assert [child["kind"] for child in top["children"]] == ["config", *["layer"] * 5]
+    assert top["present"]
+
+
+def test_what_is_missing_or_damaged_is_told(daemon: Daemon, registry: str) -> None:
+    corten, name = Corten(daemon, "verify"), f"{registry}/lib/five:v1"
+    corten("image", "pull", "--no-unpack", name)
+    assert "whole" in corten("image", "verify", name)
+    record = corten.json("image", "inspect", name)
+    assert isinstance(record, dict)
+    gone, bad = record["layers"][1]["digest"], record["layers"][2]["digest"]
+    corten("content", "rm", gone)
+    blob = daemon.root / "io.containerd.content.v1.content/blobs" / bad.replace(":", "/")
+    data = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" + data[1:])
+    try:
+        done = daemon.corten("image", "verify", name, namespace="verify")
+        assert done.returncode == 1
+        assert set(done.stdout.splitlines()) == {f"missing layer {gone}", f"damaged layer {bad}"}
+        assert "1 damaged, 1 missing (remove and pull it again)" in done.stderr
+    finally:
+        blob.write_bytes(data)
+    assert "1 blobs" in corten("image", "inspect", name)
+    assert "missing" in corten("image", "tree", name)
+
+
+def test_du_and_prune(daemon: Daemon, registry: str) -> None:
+    corten, five, one = Corten(daemon, "space"), f"{registry}/lib/five:v1", f"{registry}/lib/one:v1"
+    for name in (five, one):
+        corten("image", "pull", name)
+    corten("image", "tag", one, "again.example/one:1")
+    found = corten.json("image", "du")
+    assert isinstance(found, dict)
+    sizes = {each["name"]: each for each in found["images"]}
+    base = sizes[one]["content"] - sizes[one]["unique_content"]
+    assert base > 900_000, "the base layer is shared"
+    assert sizes[five]["content"] - sizes[five]["unique_content"] == base
+    assert sizes[one] == {**sizes["again.example/one:1"], "name": one}
+    assert (sizes[one]["unique_snapshots"], sizes[five]["unique_snapshots"] > 0) == (0, True)
+    assert found["content"] == sizes[five]["content"] + sizes[one]["unique_content"]
+    corten("run", "--name", "keeps", one, "true")
+    assert corten("image", "prune", "--dry-run").split() == [five]
+    assert "nobody is there to ask" in corten.fails("image", "prune")
+    assert corten("image", "prune", "--force").split() == [five]
+    assert set(corten("images", "-q").split()) == {one, "again.example/one:1"}
+    corten("rm", "keeps")
+    assert corten("image", "prune", "--force", "name~=again").split() == ["again.example/one:1"]
+    corten("image", "prune", "--force")
+    assert corten("content", "ls", "-q") == ""
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_mount(daemon: Daemon, registry: str, tmp_path: Path, writable: bool) -> None:
+    corten, name = Corten(daemon, "mount"), f"{registry}/lib/five:v1"
+    corten("image", "pull", name)
+    target = tmp_path / "here"
+    assert "no folder" in corten.fails("image", "mount", name, str(target))
+    target.mkdir()
+    corten("image", "mount", *(["--rw"] if writable else []), name, str(target))
+    try:
+        assert (target / "data/changed").read_text() == "second"
+        if writable:
+            (target / "data/new").write_text("new")
+        else:
+            with pytest.raises(OSError, match="Read-only"):
+                (target / "data/new").write_text("new")
+        assert "an image is mounted there" in corten.fails("image", "mount", name, str(target))
+        corten("image", "rm", "--sync", name)
+        assert (target / "data/changed").read_text() == "second", "the lease keeps it"
+    finally:
+        corten("image", "unmount", str(target))
+    assert list(target.iterdir()) == []
+    assert corten("leases", "ls", "-q") == ""
+    assert "mounted nothing there" in corten.fails("image", "unmount", str(target))
+
+
+def test_convert(daemon: Daemon, registry: str) -> None:
+    corten, name = Corten(daemon, "convert"), f"{registry}/lib/five:v1"
+    corten("image", "pull", name)
+    made, digest = corten("image", "convert", "--compression", "zstd", name, "z.example/z:1").split()
+    assert made == "z.example/z:1"
+    assert digest.startswith("sha256:")
+    assert corten("run", "--rm", made, "cat", "/data/changed") == "second"
+    assert "say what to change" in corten.fails("image", "convert", name, "z.example/y:1")
