@@ -4,13 +4,16 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from corten.api.types.runc.options import oci_pb2
+from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Stdio
-from runtimes.world import NAMESPACE, Reader, World, eventually, process
+from runtimes.world import NAMESPACE, RUNC, Reader, World, eventually, process
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +107,26 @@ async def test_exec_streams_and_codes(runtime: Any, world: World) -> None:
     assert await out.end() == b"through the exec"
     assert (await task.wait("copy")).status == 0
     await task.delete("copy")
+
+
+async def test_output_of_an_exec_that_ends_before_runc_says_that_it_started(runtime: Any, world: World) -> None:
+    runc = world.folder / "slow-runc"
+    runc.write_text('#!/bin/sh\nrunc "$@"; code=$?\ncase "$*" in *" exec "*) sleep 0.5;; esac\nexit $code\n')
+    runc.chmod(0o755)
+    own = oci_pb2.Options(binary_name=str(runc))
+    chosen = RuntimeInfo(RUNC, AnyValue(own.DESCRIPTOR.full_name, own.SerializeToString()))
+    task = await runtime.create(NAMESPACE, world.id(), replace(world.options("/bin/sleep", "600"), runtime=chosen))
+    await task.start()
+    out, err = Reader(world.fifo()), Reader(world.fifo())
+    await task.exec(
+        "quick", process(["/bin/sh", "-c", "echo out; echo err >&2; exit 3"]), Stdio("", out.path, err.path)
+    )
+    await task.start("quick")
+    assert (await task.wait("quick")).status == 3
+    assert (await out.end(), await err.end()) == (b"out\n", b"err\n")
+    await task.kill(signal.SIGKILL)
+    await task.wait()
+    await task.delete()
 
 
 async def test_a_background_child_holds_an_execs_output_for_ten_seconds_at_most(runtime: Any, world: World) -> None:

@@ -73,7 +73,7 @@ class Streams:
         self._planned: list[_Planned] = []
         self._master = -1
         self._sink = -1
-        self._exited = False
+        self._begun = self._exited = False
         self._console: ConsoleSocket | None = None
         self.closed: Later[None] = Later()
         self.child = (NULL, NULL, NULL)
@@ -102,10 +102,20 @@ class Streams:
         for planned in self._planned:
             self._begin(planned)
         self._planned.clear()
+        self._begun = True
+        if self._exited:
+            self._let_end()
 
     def ended(self) -> None:
-        """The process has exited: `closed` is set once its output is through, or given up."""
+        """The process has exited: `closed` is set once its output is through, or given up.
+
+        It may be that quick that this is known before it counts as started: then the copies are yet to begin.
+        """
         self._exited = True
+        if self._begun:
+            self._let_end()
+
+    def _let_end(self) -> None:
         if not self._outputs:
             self._over()
         else:
