@@ -99,14 +99,6 @@ def test_mounts_are_those_of_containerd() -> None:
     assert mount == Mount("overlay", "overlay", "", ("index=off", "lowerdir=/a:/b"))
 
 
-@pytest.mark.parametrize("label", ["containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping"])
-def test_mapped_ids_are_refused(label: str, memory_backed: Path) -> None:
-    snapshotter = OverlayfsSnapshotter(memory_backed)
-    with pytest.raises(Unimplemented, match=label):
-        snapshotter.prepare("key", labels={label: "0:1000:1"})
-    snapshotter.close()
-
-
 def test_a_parent_at_commit_is_for_overlays(memory_backed: Path) -> None:
     copies = NativeSnapshotter(memory_backed / "native")
     for name in ("base", "other"):
@@ -118,7 +110,7 @@ def test_a_parent_at_commit_is_for_overlays(memory_backed: Path) -> None:
     copies.close()
     made = context(memory_backed, overlayfs())
     overlays = cast("OverlayfsSnapshotter", overlayfs().init(made))
-    assert made.capabilities == ["rebase"]
+    assert "rebase" in made.capabilities
     layer(overlays, "base", "", lambda tree: (tree / "base").touch())
     layer(overlays, "other", "", lambda tree: (tree / "other").touch())
     (mount,) = overlays.prepare("key")

@@ -20,7 +20,7 @@ from pathlib import Path
 from corten.contracts.mounts import Mount
 from corten.errors import CortenError, InvalidArgument, NotFound, PermissionDenied, Unavailable, Unimplemented, mapped
 
-from . import loop, mountinfo, options
+from . import idmaps, loop, mountinfo, options
 from . import syscalls as kernel
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def mount_one(mount: Mount, target: str) -> str:
     with mapped(f"mount {mount.type} {mount.source} on {target}", _ERRORS):
         with _inside(target, mount.target) as point:
             where = os.path.realpath(point)
-        with _devices(mount) as ready:
+        with idmaps.shifted(mount, where) as plain, _devices(plain) as ready:
             _execute_all(options.steps(ready), ready, target, where)
         return where
 

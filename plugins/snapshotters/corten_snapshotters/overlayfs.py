@@ -4,10 +4,12 @@ Mounts: a snapshot without parents is a bind mount, so is a view of one parent; 
 https://docs.kernel.org/filesystems/overlayfs.html
 """
 
+import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from corten.contracts.mounts import Mount
@@ -19,7 +21,8 @@ from corten.linux import mount, options
 assert sys.platform != "win32"
 
 from .records import Record
-from .snapshotter import DirectorySnapshotter, with_label
+from .remapping import Remapping
+from .snapshotter import ID_MAPPING_LABELS, DirectorySnapshotter, with_label
 from .trees import empty_tree
 
 UPPERDIR_LABEL = "containerd.io/snapshot/overlay.upperdir"
@@ -35,12 +38,28 @@ class OverlayfsSnapshotter(DirectorySnapshotter):
         mount_options: Sequence[str] = (),
         upperdir_label: bool = False,
         sync_remove: bool = False,
+        remapping: Remapping | None = None,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
+        """`announce` is called once it is known that ids can be mapped here."""
+        self._remapping = remapping
+        self._announce = announce
         self._options = (*mount_options, *kernel_options(mount_options))
         self._upperdir_label = upperdir_label
         # A whiteout or an opaque directory that is made by hand needs rights that a user namespace has not.
         self.rebases = "userxattr" not in self._options
         super().__init__("overlayfs", root, sync_remove=sync_remove)
+
+    async def start(self) -> None:
+        """Find out in the background whether ids can be mapped, and say so."""
+        _ = asyncio.get_running_loop().run_in_executor(None, self._find_out)
+
+    def _find_out(self) -> None:
+        if not self._unmappable():
+            self._announce()
+
+    def _unmappable(self) -> str:
+        return self._remapping.unsupported() if self._remapping is not None else super()._unmappable()
 
     def _make(self, made: Path, kind: Kind, parent: int | None) -> None:
         like = None if parent is None else self._trees.fs(parent)
@@ -52,7 +71,10 @@ class OverlayfsSnapshotter(DirectorySnapshotter):
     def _mounts(self, record: Record) -> list[Mount]:
         lowers = [str(self._trees.fs(id)) for id in record.parents]
         upper, work = str(self._trees.fs(record.id)), str(self._trees.work(record.id))
-        return overlay_mounts(upper, work, lowers, self._options, writable=record.info.kind is Kind.ACTIVE)
+        made = overlay_mounts(upper, work, lowers, self._options, writable=record.info.kind is Kind.ACTIVE)
+        maps = zip(("uidmap", "gidmap"), ID_MAPPING_LABELS, strict=True)
+        words = [f"{word}={record.info.labels[label]}" for word, label in maps if label in record.info.labels]
+        return [replace(mount, options=(*words, *mount.options)) for mount in made]
 
     def _shown(self, record: Record) -> SnapshotInfo:
         if not self._upperdir_label:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from corten.contracts.snapshots import Snapshotter
@@ -20,7 +21,7 @@ class OverlayfsConfig:
     sync_remove: bool = False
     """Delete files within `remove`; otherwise the garbage collector's cleanup does it."""
     slow_chown: bool = False
-    """Accepted for containerd's sake; snapshots with mapped ids are refused, so nothing is ever chowned."""
+    """Do not announce `only-remap-ids`: clients may then change the owners of all files where ids cannot be mapped."""
     mount_options: tuple[str, ...] = ()
     """Options put before those of every overlay mount, `volatile` for example."""
 
@@ -39,6 +40,7 @@ def overlayfs() -> Registration:
         id="overlayfs",
         init=_overlayfs,
         config=OverlayfsConfig,
+        preload=("corten_snapshotters.remapping",),
         summary="Snapshots as layers of an overlay mount",
     )
 
@@ -56,6 +58,7 @@ def native() -> Registration:
 def _overlayfs(context: PluginContext) -> Snapshotter:
     if sys.platform == "linux":
         from .overlayfs import OverlayfsSnapshotter, unsupported
+        from .remapping import Remapping
 
         config = context.config_as(OverlayfsConfig)
         root = _root(context, config.root_path)
@@ -67,7 +70,11 @@ def _overlayfs(context: PluginContext) -> Snapshotter:
             mount_options=config.mount_options,
             upperdir_label=config.upperdir_label,
             sync_remove=config.sync_remove,
+            remapping=Remapping(lambda: context.workers, str(root)),
+            announce=partial(context.capability, "remap-ids"),
         )
+        if not config.slow_chown:
+            context.capability("only-remap-ids")
         if snapshotter.rebases:
             context.capability("rebase")
         return snapshotter

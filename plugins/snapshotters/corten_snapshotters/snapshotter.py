@@ -5,6 +5,7 @@ A subclass says how a tree is made on a parent and how it is mounted; the rest o
 """
 
 import logging
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from corten import filters as filter_language
 from corten import labels as label_rules
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
-from corten.errors import FailedPrecondition, ResourceExhausted, Unimplemented
+from corten.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unimplemented
+from corten.linux import idmaps
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
@@ -27,6 +29,7 @@ from .trees import Trees, flush, measure
 log = logging.getLogger(__name__)
 
 ID_MAPPING_LABELS = ("containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping")
+"""The maps of a snapshot whose owners are shifted where it is mounted (`corten.linux.idmaps`)."""
 
 
 class DirectorySnapshotter(ABC):
@@ -50,6 +53,10 @@ class DirectorySnapshotter(ABC):
     @abstractmethod
     def _make(self, made: Path, kind: Kind, parent: int | None) -> None:
         """Fill the new directory `made` for a snapshot on the tree of `parent`."""
+
+    def _unmappable(self) -> str:
+        """Why snapshots cannot have mapped ids; empty if they can."""
+        return "mapped ids are not supported here (no capability remap-ids)"
 
     @abstractmethod
     def _mounts(self, record: Record) -> list[Mount]:
@@ -97,7 +104,7 @@ class DirectorySnapshotter(ABC):
         return self._create(Kind.VIEW, key, parent, labels or {})
 
     def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None, parent: str = "") -> None:
-        checked = _checked(labels or {}, self._records.title(name))
+        checked = _checked(labels or {})
         record = self._records.committable(name, key, parent)
         if parent and parent != record.info.parent and not self.rebases:
             title = self._records.title(key)
@@ -137,12 +144,26 @@ class DirectorySnapshotter(ABC):
         self._records.close()
 
     def _create(self, kind: Kind, key: str, parent: str, labels: Mapping[str, str]) -> list[Mount]:
-        checked = _checked(labels, self._records.title(key))
+        checked = _checked(labels)
+        owner = self._mapped_root(checked, self._records.title(key))
         self._records.ensure_free(key)
         base = self._records.committed(parent).id if parent else None
         with self._trees.making() as made:
             self._make(made, kind, base)
+            if owner is not None and base is not None:
+                os.chown(made / "fs", *owner)
             return self._mounts(self._record_tree(made, kind, key, parent, checked))
+
+    def _mapped_root(self, labels: Mapping[str, str], title: str) -> tuple[int, int] | None:
+        """Who owns the root of a snapshot with mapped ids, on the host; None without."""
+        uids, gids = (labels.get(label, "") for label in ID_MAPPING_LABELS)
+        if not uids and not gids:
+            return None
+        if not uids or not gids:
+            raise InvalidArgument(f"{title}: give both labels {' and '.join(ID_MAPPING_LABELS)}, or none")
+        if reason := self._unmappable():
+            raise Unimplemented(f"{title}: {ID_MAPPING_LABELS[0]}: {reason}")
+        return idmaps.host_root(uids), idmaps.host_root(gids)
 
     def _record_tree(self, made: Path, kind: Kind, key: str, parent: str, labels: Mapping[str, str]) -> Record:
         """Record and rename in one transaction: if the commit fails, the directory goes again."""
@@ -187,9 +208,6 @@ def with_label(info: SnapshotInfo, key: str, value: str) -> SnapshotInfo:
     return replace(info, labels={**info.labels, key: value})
 
 
-def _checked(labels: Mapping[str, str], title: str) -> Mapping[str, str]:
+def _checked(labels: Mapping[str, str]) -> Mapping[str, str]:
     label_rules.validate(labels)
-    asked = [label for label in ID_MAPPING_LABELS if label in labels]
-    if asked:
-        raise Unimplemented(f"{title}: label {asked[0]}: mapped ids are not supported here (no capability remap-ids)")
     return label_rules.kept(labels)
