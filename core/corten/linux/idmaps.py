@@ -90,9 +90,11 @@ def supported(directory: str) -> str:
 
 def user_namespace(uids: str, gids: str) -> int:
     """A descriptor of a user namespace with these maps. Forks: not for processes with threads. Raises OSError."""
+    if sys.platform == "win32":
+        raise Unavailable("there are no user namespaces on Windows")
     maps = {"uid_map": parse(uids), "gid_map": parse(gids)}
     begun, wait = os.pipe(), os.pipe()
-    pid = os.fork() if sys.platform != "win32" else 0
+    pid = os.fork()
     if pid == 0:
         _stay(begun[1], wait)
     try:
