@@ -10,6 +10,7 @@ import pytest
 from corten.contracts.mounts import Mount
 from corten.errors import NotFound
 from corten.linux import loop, mount
+from peers import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +25,7 @@ def image(tmp_path: Path) -> Iterator[Path]:
         file.truncate(4 << 20)
     subprocess.run(["mkfs.ext4", "-q", path], check=True)
     yield path
-    assert str(path) not in devices(), "a loop device was left"
+    wait_until(lambda: str(path) not in devices(), "the kernel has freed the loop device")
 
 
 def devices() -> list[str]:
@@ -34,7 +35,7 @@ def devices() -> list[str]:
 def test_a_device_lives_as_long_as_it_is_open(image: Path) -> None:
     with loop.attached(str(image)) as device:
         assert loop.backing_file(device) == str(image)
-    assert loop.backing_file(device) != str(image)
+    wait_until(lambda: loop.backing_file(device) != str(image), "the kernel has freed the loop device")
 
 
 def test_a_kept_device_lives_until_it_is_released(image: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_kept_device_lives_until_it_is_released(image: Path) -> None:
     os.close(fd)
     assert loop.backing_file(device) == str(image)
     loop.release(device)
-    assert loop.backing_file(device) != str(image)
+    wait_until(lambda: loop.backing_file(device) != str(image), "the kernel has freed the loop device")
     loop.release(device)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corten.contracts.gc import Collector
     from corten.contracts.leases import LeaseStore
     from corten.contracts.metadata import Metadata
+    from corten.contracts.mounts import MountHandler, MountManager
     from corten.contracts.nri import Nri
     from corten.contracts.runtime import Runtime, ShimProvider
     from corten.contracts.sandboxes import SandboxController, SandboxStore
@@ -61,8 +62,8 @@ NRI: PluginType[Nri] = PluginType("io.containerd.nri.v1")
 SANDBOX_CONTROLLER: PluginType[SandboxController] = PluginType("io.containerd.sandbox.controller.v1")
 POD_SANDBOX_CONTROLLER: PluginType[SandboxController] = PluginType("io.containerd.podsandbox.controller.v1")
 IMAGE_VERIFIER: PluginType[ImageVerifier] = PluginType("io.containerd.image-verifier.v1")
-MOUNT_MANAGER: PluginType[object] = PluginType("io.containerd.mount-manager.v1")
-MOUNT_HANDLER: PluginType[object] = PluginType("io.containerd.mount-handler.v1")
+MOUNT_MANAGER: PluginType[MountManager] = PluginType("io.containerd.mount-manager.v1")
+MOUNT_HANDLER: PluginType[MountHandler] = PluginType("io.containerd.mount-handler.v1")
 CONTAINER_MONITOR: PluginType[object] = PluginType("io.containerd.monitor.container.v1")
 TASK_MONITOR: PluginType[object] = PluginType("io.containerd.monitor.task.v1")
 HOOKS: PluginType[object] = PluginType("io.corten.hooks.v1")

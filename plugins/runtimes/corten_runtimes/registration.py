@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
-from corten.plugin.types import EVENT, RUNTIME, SANDBOX_CONTROLLER, SHIM
+from corten.plugin.types import EVENT, MOUNT_MANAGER, RUNTIME, SANDBOX_CONTROLLER, SHIM
 
 from .config import RuncConfig
 
@@ -42,7 +42,7 @@ def plugins() -> tuple[Registration, ...]:
         Registration(
             type=RUNTIME,
             id="task",
-            requires=(each(SHIM), one(EVENT)),
+            requires=(each(SHIM), one(EVENT), each(MOUNT_MANAGER)),
             exports={"log-uri-schemes": "fifo,binary,binary-v2,file"},
             init=_task,
             summary="All tasks: their bundles, their shims, and finding them again after a restart",
@@ -115,7 +115,12 @@ def _task(context: PluginContext) -> object:
         ordered = {id: shims[id] for id in sorted(shims, key=lambda id: id == "binary")}  # it takes what others leave
         context.state.chmod(0o711)  # with mapped ids, the root of a container walks through it
         return TaskRuntime(
-            Bundles(context.state, context.root), ordered, context.one(EVENT), context.pools, context.supervisor
+            Bundles(context.state, context.root),
+            ordered,
+            context.one(EVENT),
+            context.pools,
+            context.supervisor,
+            next(iter(context.each(MOUNT_MANAGER).values()), None),
         )
     raise SkipPlugin(_NOT_HERE)
 

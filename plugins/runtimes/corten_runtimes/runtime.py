@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from corten import identifiers
 from corten.api.events import task_pb2 as events
 from corten.contracts.events import Exchange
+from corten.contracts.mounts import MountManager
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint, ShimProvider
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound
@@ -21,6 +22,7 @@ from . import bundle as bundles
 from . import names
 from .bundle import Bundles
 from .links import Links
+from .roots import Roots
 from .sandbox import tasks as sandboxed
 from .task import ShimTask
 
@@ -45,9 +47,11 @@ class TaskRuntime:
         exchange: Exchange,
         pools: Pools,
         supervisor: Supervisor,
+        mounts: MountManager | None = None,
     ) -> None:
         self._bundles, self._providers, self._exchange = store, providers, exchange
         self._pools, self._supervisor = pools, supervisor
+        self._roots = Roots(mounts, pools)
         self._links = Links()
         self._tasks: dict[Key, ShimTask] = {}
         self._pending: dict[Key, asyncio.Future[None]] = {}
@@ -120,6 +124,7 @@ class TaskRuntime:
         try:
             path = str(await self._pools.run("runtime", self._bundles.create, *key, options.spec))
             try:
+                options = await self._roots.prepare(*key, path, provider, options)
                 endpoint = await provider.start(*key, path, options)
                 task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
                 await task.connect(lambda: self._disconnected(task))
@@ -142,7 +147,14 @@ class TaskRuntime:
             await provider.remove(*key, path)
         except CortenError as error:
             log.warning("task %s: after its creation failed: %s", "/".join(key), error.message)
+        await self._clear(key)
+
+    async def _clear(self, key: Key) -> None:
+        """The bundle goes, with what is mounted in it, and then what is mounted below that."""
+        activated = self._roots.used(self._bundles.path(*key))
         await self._pools.run("runtime", self._bundles.remove, *key)
+        if activated:
+            await self._roots.give_back(*key)
 
     async def _finish(self, task: ShimTask) -> None:
         """After a delete: the shim and the bundle go."""
@@ -152,7 +164,7 @@ class TaskRuntime:
         try:
             await self._leave(task)
             task.provider.release(task.bundle)
-            await self._pools.run("runtime", self._bundles.remove, *key)
+            await self._clear(key)
         finally:
             self._done(key)
 
@@ -244,7 +256,7 @@ class TaskRuntime:
             await task.disconnect()
         if ended.pid and not told:
             self._publish_end(key, ended, exit_heard=heard is not None)
-        await self._pools.run("runtime", self._bundles.remove, *key)
+        await self._clear(key)
 
     def _recorded(self, record: Mapping[str, object]) -> ShimProvider:
         """The provider that a bundle says has started its shim."""

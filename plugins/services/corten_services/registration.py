@@ -10,6 +10,7 @@ from corten.plugin.types import (
     GRPC,
     LEASE,
     METADATA,
+    MOUNT_MANAGER,
     POD_SANDBOX_CONTROLLER,
     RUNTIME,
     SANDBOX_CONTROLLER,
@@ -80,6 +81,7 @@ def _services() -> tuple[Registration, ...]:
             each(POD_SANDBOX_CONTROLLER),
             one(EVENT),
         ),
+        _grpc("mounts", "mounts.v1.Mounts", starting.mounts, one(MOUNT_MANAGER)),
         _grpc("streaming", "streaming.v1.Streaming", starting.streaming, one(STREAMING, "manager")),
         Registration(
             type=GRPC,

@@ -11,6 +11,7 @@ from corten.plugin.types import (
     GC,
     LEASE,
     METADATA,
+    MOUNT_MANAGER,
     POD_SANDBOX_CONTROLLER,
     RUNTIME,
     SANDBOX_CONTROLLER,
@@ -193,6 +194,15 @@ def sandbox_controllers(context: PluginContext) -> object:
 
     controllers = {**context.each(POD_SANDBOX_CONTROLLER), **context.each(SANDBOX_CONTROLLER)}
     return provider(DESCRIPTOR, "Controller", SandboxControllers(controllers, context.one(EVENT)))
+
+
+def mounts(context: PluginContext) -> object:
+    from corten.api.services.mounts.v1.mounts_pb2 import DESCRIPTOR
+
+    from .mounts import MountsService
+    from .provider import provider
+
+    return provider(DESCRIPTOR, "Mounts", MountsService(context.one(MOUNT_MANAGER), context.pools))
 
 
 def streaming(context: PluginContext) -> object:

@@ -4,7 +4,7 @@ Register a `FurtherCollector` with `LmdbMetadata.register_collector`. Labels `co
 refer to its resources, which are nodes of the kind it was registered under.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -31,6 +31,9 @@ class FurtherCollection(Protocol):
     def references(self, node: Node) -> Iterable[Node]:
         """What a resource keeps alive; asked when the collector comes to it."""
         ...
+
+    # Those whose resources have labels also have `labels(node) -> Mapping[str, str]`: references and back references
+    # are read out of them as out of any object's.
 
     def remove(self, node: Node) -> None:
         """Nothing keeps it: mark it as removed."""
@@ -83,6 +86,10 @@ class Sessions:
     def references(self, node: Node) -> Iterable[Node]:
         session = self._open.get(node.kind)
         return () if session is None else session.references(node)
+
+    def labels_of(self, node: Node) -> Mapping[str, str]:
+        labels = getattr(self._open.get(node.kind), "labels", None)
+        return {} if labels is None else labels(node)
 
     def remove(self, node: Node) -> None:
         self._open[node.kind].remove(node)

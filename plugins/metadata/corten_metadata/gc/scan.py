@@ -56,7 +56,7 @@ def news(view: Reading, keys: Iterable[bytes], graph: Graph, labels: Collection[
 
 def _add_further(made: World, view: Reading, sessions: Sessions) -> None:
     for node in sessions.all():
-        made.objects[node] = Facts()
+        made.objects[node] = Facts(facts(node.namespace, sessions.labels_of(node), sessions.labels))
     for namespace in every(view) if sessions.kinds else ():
         made.extra_roots.update(sessions.active(namespace))
 
