@@ -118,7 +118,7 @@ async def test_a_plugin_that_connects_late_is_told_what_there_is_and_may_change_
     shares = nri.LinuxResources(cpu=nri.LinuxCPU(shares=nri.OptionalUInt64(value=444)))
     change = nri.ContainerUpdate(container_id=container, linux=nri.LinuxContainerUpdate(resources=shares))
     plugin = await joined(
-        TestPlugin(socket, "10", "late", synchronize=lambda _: nri.SynchronizeResponse(update=[change]))
+        cri, TestPlugin(socket, "10", "late", synchronize=lambda _: nri.SynchronizeResponse(update=[change]))
     )
     told = plugin.told("Synchronize")[0]
     assert pod in [each.id for each in told.pods] and container in [each.id for each in told.containers]
