@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.objects import Container as StoredContainer
@@ -30,15 +29,8 @@ def item(container: Container) -> pb.Container:
     )
 
 
-def _unknown(image: str) -> str:
-    return ""
-
-
-def status(container: Container, image: CriImage | None, id_of: Callable[[str], str] = _unknown) -> pb.ContainerStatus:
-    """`image` is that of the container if it is still there: its names may have changed since.
-
-    `id_of` tells the id of an image that is mounted as a volume, by what the request calls it.
-    """
+def status(container: Container, image: CriImage | None) -> pb.ContainerStatus:
+    """`image` is that of the container if it is still there: its names may have changed since."""
     state = container.wire_state
     tags, digests = tags_and_digests(image.references) if image else ([], [])
     started = state != pb.CONTAINER_CREATED
@@ -64,15 +56,6 @@ def status(container: Container, image: CriImage | None, id_of: Callable[[str], 
         user=container.user,
         stop_signal=pb.Signal.Name(_stop_signal(container)),
     )
-
-
-def _mount(mount: pb.Mount, id_of: Callable[[str], str]) -> pb.Mount:
-    if not mount.image.image or not (id := id_of(mount.image.image)):
-        return mount
-    told = pb.Mount()
-    told.CopyFrom(mount)
-    told.image.image_ref = id
-    return told
 
 
 def matches(container: Container, wanted: pb.ContainerFilter, pod_id: str) -> bool:

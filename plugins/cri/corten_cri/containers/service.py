@@ -90,7 +90,7 @@ class ContainerService:
         self, request: pb.ContainerStatusRequest, call: CallContext
     ) -> pb.ContainerStatusResponse:
         container = self._parts.containers.get(request.container_id)
-        status = answers.status(container, await self.image_of(container), self._parts.images.images.id_of)
+        status = answers.status(container, await self.image_of(container))
         info = {}
         if request.verbose:
             info["info"] = answers.info(container, self._parts.metadata.containers(SCOPE).get(container.id))

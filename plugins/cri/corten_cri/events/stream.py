@@ -109,4 +109,4 @@ class EventStream:
 
     def _status(self, container: Container) -> pb.ContainerStatus:
         images = self._parts.images.images
-        return containers.status(container, images.known(container.image_id), images.id_of)
+        return containers.status(container, images.known(container.image_id))

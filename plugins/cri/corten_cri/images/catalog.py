@@ -93,16 +93,6 @@ class Images:
         """By whole id, of what was read so far; for those who cannot wait."""
         return self._index.known(id)
 
-    def id_of(self, text: str) -> str:
-        """The id of an image by its name or id, of what was read so far; empty for one that is not known."""
-        found = self._index.known(text)
-        if found is None:
-            try:
-                found = self._index.by_name(str(names.parse(text)))
-            except CortenError:
-                return ""
-        return found.id if found else ""
-
     def use(self, handler: str, snapshotter: str) -> None:
         """The images of a runtime handler are unpacked with this snapshotter, unless the settings say another."""
         self._of_handlers[handler] = snapshotter
