@@ -12,6 +12,7 @@ from cli.conftest import IMAGE
 from cli.typing import Terminal
 from corten.cli import exits
 from daemon import CORTEN, Daemon
+from peers import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("cli-people")]
 Corten = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -30,6 +31,11 @@ def corten(daemon: Daemon) -> Iterator[Corten]:
     if left := call("ps", "--all", "--quiet").stdout.split():
         call("rm", "--force", *left)
     assert not list(Path(f"{daemon.folder}/logs").glob("cli/*")), "logs go with their containers"
+
+
+def record(corten: Corten, id: str) -> dict[str, object]:
+    (found,) = (each for each in json.loads(corten("ps", "-a", "--format", "json").stdout) if each["id"] == id)
+    return dict(found)
 
 
 def test_logs_of_a_container_that_has_ended(corten: Corten) -> None:
@@ -77,10 +83,11 @@ def test_a_log_elsewhere_or_none(corten: Corten, tmp_path: Path) -> None:
 def test_two_attach_detach_and_come_back(daemon: Daemon, corten: Corten) -> None:
     corten("run", "-d", "-t", "--name", "shell", IMAGE, "sh")
     one, two = (Terminal(daemon, "attach", "shell") for _ in range(2))
-    time.sleep(1)  # joining has no sign of its own
-    one.type(b"echo mar''ker\n")
-    one.until(b"marker")
+    one.type(b"echo fir''st\n")
+    one.until(b"first")
+    two.type(b"echo mar''ker\n")
     two.until(b"marker")
+    one.until(b"marker")
     one.type(b"\x10\x11")
     one.until(b"corten attach shell")
     assert one.ended() == 0
@@ -141,3 +148,13 @@ def test_files_in_and_out(corten: Corten, tmp_path: Path) -> None:
     assert corten("exec", "files", "stat", "-c", "%u", "/srv/back").stdout == "0\n"
     assert "one of" in corten("cp", "a", "b", code=exits.USAGE).stderr
     assert "nosuch" in corten("cp", "files:/nosuch", str(tmp_path), code=exits.NOT_FOUND).stderr
+
+
+def test_a_container_that_is_to_run_again_does(corten: Corten) -> None:
+    corten("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sleep", "600")
+    before = record(corten, "again")["pid"]
+    corten("kill", "again")
+    wait_until(lambda: record(corten, "again")["pid"] not in (0, before), "it runs again", 40)
+    corten("stop", "--time", "0", "again")
+    assert record(corten, "again")["status"] == "stopped"
+    assert "restart policy" in corten("run", "-d", "--restart", "often", IMAGE, code=exits.NOT_RUN).stderr
