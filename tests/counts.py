@@ -19,6 +19,8 @@ COUNTS: dict[str, tuple[int, int]] = {
     "pods with two containers": (4, 110),
     "random stacks of layers": (40, 2000),
     "short lived exits": (20, 240),
+    "streamed execs": (40, 10000),
+    "dropped attachments": (20, 1000),
 }
 
 SOAK = os.environ.get("CORTEN_SOAK") == "1"

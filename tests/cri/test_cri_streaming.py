@@ -1,7 +1,6 @@
-"""The streaming server: frames against bytes by hand, exec and attach over SPDY and WebSocket, and hostile clients."""
+"""The streaming server: exec and attach over SPDY, the HTTP before it, TLS, and hostile clients."""
 
 import asyncio
-import base64
 import json
 import ssl
 import subprocess
@@ -16,8 +15,9 @@ from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unava
 from corten_cri.config.server import KeyPair, ServerConfig
 from corten_cri.streaming import spdy_frames as frames
 from corten_cri.streaming.inbox import Inbox
-from corten_cri.streaming.server import StreamingServer
-from corten_cri.streaming.spdy_headers import BLOCK_MAX, DICTIONARY, HeaderDecoder, HeaderEncoder
+from corten_cri.streaming.server import ForwardAsked, StreamingServer
+from corten_cri.streaming.spdy import STREAMS_MAX
+from corten_cri.streaming.spdy_headers import DICTIONARY
 from corten_cri.streaming.tokens import PENDING_MAX, Tokens
 from cri.cni_world import until
 from cri.stream_world import FakeTarget, SpdyClient, answer, attach, exec_, run_spdy, server
@@ -42,86 +42,9 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-# ------------------------------------------------------------------ frames and headers, byte by byte
-
-
-def test_frames_are_the_bytes_of_the_draft() -> None:
-    assert frames.data(1, b"hi", fin=True) == bytes.fromhex("00000001 01000002 6869")
-    assert frames.data(0x7FFFFFFF, b"") == bytes.fromhex("7fffffff 00000000")
-    assert frames.syn_stream(3, b"AB") == bytes.fromhex("80030001 0000000c 00000003 00000000 0000 4142")
-    assert frames.syn_reply(3, b"AB", fin=True) == bytes.fromhex("80030002 01000006 00000003 4142")
-    assert frames.rst_stream(5, frames.CANCEL) == bytes.fromhex("80030003 00000008 00000005 00000005")
-    assert frames.ping(7) == bytes.fromhex("80030006 00000004 00000007")
-    assert frames.goaway(9) == bytes.fromhex("80030007 00000008 00000009 00000000")
-
-
-def test_frames_are_read_however_they_are_cut() -> None:
-    sent = bytes.fromhex("80030006 00000004 00000007") + frames.data(1, b"hello") + frames.data(3, b"", fin=True)
-    wanted = [frames.Control(6, 0, b"\0\0\0\7"), frames.Data(1, b"hello"), frames.Data(3, b"", True)]
-    for size in range(1, len(sent) + 1):
-        reader = frames.FrameReader()
-        pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
-        assert [frame for piece in pieces for frame in reader.feed(piece)] == wanted
-
-
-def test_a_very_long_data_frame_comes_in_pieces() -> None:
-    reader, content = frames.FrameReader(), bytes(5 << 20)
-    found = list(reader.feed(frames.data(1, content, fin=True)[:-1]))
-    found += reader.feed(b"\0")
-    assert all(isinstance(frame, frames.Data) for frame in found)
-    assert b"".join(frame.data for frame in found if isinstance(frame, frames.Data)) == content
-    assert [frame.fin for frame in found if isinstance(frame, frames.Data)] == [False] * (len(found) - 1) + [True]
-    assert len(found) > 1
-
-
-@pytest.mark.parametrize(
-    ("sent", "words"),
-    [
-        (bytes.fromhex("80020001 00000000"), "version 2"),
-        (bytes.fromhex("80030001 00ffffff"), "control frame of 16777215 bytes"),
-        (b"GET / HTTP/1.1\r\n\r\n" * 2, ""),
-    ],
-)
-def test_what_is_no_spdy_is_refused(sent: bytes, words: str) -> None:
-    reader = frames.FrameReader()
-    if words:
-        with pytest.raises(InvalidArgument, match=words):
-            list(reader.feed(sent))
-    else:
-        assert list(reader.feed(sent)) == [], "read as a data frame of 1.2 MiB that never ends"
-
-
-def test_the_dictionary_is_that_of_the_draft() -> None:
-    assert len(DICTIONARY) == 1423
-    assert zlib.adler32(DICTIONARY) == 0xE3C6A7C2
-    assert DICTIONARY[:11] == b"\0\0\0\7options"
-
-
-def test_header_blocks_share_one_compression_state() -> None:
-    encoder, decoder = HeaderEncoder(), HeaderDecoder()
-    first, second = encoder.encode({"streamType": "stdin"}), encoder.encode({"streamType": "stdin", "Port": "80"})
-    assert first[:6] == bytes.fromhex("78bb") + bytes.fromhex("e3c6a7c2"), "zlib with the dictionary's checksum"
-    assert decoder.decode(first) == {"streamtype": "stdin"}
-    assert decoder.decode(second) == {"streamtype": "stdin", "port": "80"}
-    with pytest.raises(InvalidArgument):
-        HeaderDecoder().decode(second)
-
-
 def _block(plain: bytes) -> bytes:
     compressor = zlib.compressobj(zdict=DICTIONARY)
     return compressor.compress(plain) + compressor.flush(zlib.Z_SYNC_FLUSH)
-
-
-@pytest.mark.parametrize(
-    "block",
-    [
-        b"", b"\0\0\0\1", b"nonsense", _block(b"\0\0\0\1"), _block(b"\0\0\0\1\xff\xff\xff\xffx"), _block(b"\xff" * 8),
-        _block(bytes(BLOCK_MAX + 1)), _block(b"\0\0\0\1\0\0\0\1\xff\0\0\0\0"),
-    ],
-)  # fmt: skip
-def test_header_blocks_that_lie_are_refused(block: bytes) -> None:
-    with pytest.raises(InvalidArgument, match="SPDY: header block"):
-        HeaderDecoder().decode(block)
 
 
 # ------------------------------------------------------------------ SPDY
@@ -235,8 +158,8 @@ async def test_a_client_that_goes_away_leaves_nothing(streaming: StreamingServer
     await until(lambda: len(asyncio.all_tasks()) == before, "no task is left")
 
 
-async def test_a_resize_stream_of_a_failed_exec_leaves_no_task(streaming: StreamingServer) -> None:
-    """CVE-2022-23471: a goroutine for resizing outlived each exec that failed."""
+async def test_cve_2022_23471_the_resize_stream_of_a_failed_exec_leaves_no_task(streaming: StreamingServer) -> None:
+    """In containerd a goroutine for resizing outlived each exec that failed."""
     before = len(asyncio.all_tasks())
     for _ in range(20):
         client = await SpdyClient.connect(streaming.url(exec_("fail", streams="iot")))
@@ -273,6 +196,39 @@ async def test_a_full_inbox_holds_up_its_filler() -> None:
     inbox.discard()
     await asyncio.wait_for(stuck, 5)
     assert await inbox.read() == b""
+
+
+async def test_cve_2026_35469_frames_that_claim_much_take_no_memory(
+    streaming: StreamingServer, target: FakeTarget
+) -> None:
+    """In spdystream counts and lengths of SETTINGS and header blocks were believed before the bytes were there."""
+    bomb = zlib.compressobj(zdict=DICTIONARY)
+    block = bomb.compress(bytes(64 << 20)) + bomb.flush(zlib.Z_SYNC_FLUSH)
+    hostile = (
+        bytes.fromhex("80030004 00000004 ffffffff"),  # SETTINGS: four billion of them
+        frames.syn_stream(1, _block(b"\xff\xff\xff\xff")),
+        frames.syn_stream(1, _block(b"\0\0\0\1\x7f\xff\xff\xff")),
+        frames.syn_stream(1, block),
+        bytes.fromhex("80030001 00ffffff"),
+    )
+    for sent in hostile:
+        client = await SpdyClient.connect(streaming.url(exec_("echo", "x", streams="o")))
+        client.writer.write(sent)
+        client.control(7, 0, 0)
+        while await client.read_some():
+            pass
+        assert not client.replied
+        await client.close()
+    assert target.running == 0
+
+
+async def test_streams_of_one_connection_are_bounded(streaming: StreamingServer, target: FakeTarget) -> None:
+    client = await SpdyClient.connect(streaming.url(ForwardAsked("pod", ())), "portforward.k8s.io")
+    opened = [client.open(streamType="error", port="80", requestID=str(number)) for number in range(STREAMS_MAX + 5)]
+    while len(client.replied) + len(client.reset) < len(opened):
+        assert await client.read_some()
+    assert client.reset == dict.fromkeys(opened[-5:], frames.REFUSED_STREAM)
+    await client.close()
 
 
 # ------------------------------------------------------------------ the HTTP before
@@ -411,143 +367,3 @@ async def test_tls_with_a_key_pair(target: FakeTarget, tmp_path: Path) -> None:
     missing = KeyPair(str(tmp_path / "none"), str(key))
     with pytest.raises(CortenError, match="load the key pair"):
         await StreamingServer(ServerConfig(enable_tls_streaming=True, x509_key_pair_streaming=missing), target).start()
-
-
-# ------------------------------------------------------------------ WebSocket
-
-
-async def _messages(socket: aiohttp.ClientWebSocketResponse) -> dict[int, bytes]:
-    """By channel, until the server closes."""
-    found: dict[int, bytes] = {}
-    async for message in socket:
-        if message.type is aiohttp.WSMsgType.BINARY:
-            found[message.data[0]] = found.get(message.data[0], b"") + message.data[1:]
-        elif message.type is aiohttp.WSMsgType.TEXT:
-            number = int(message.data[0])
-            found[number] = found.get(number, b"") + base64.b64decode(message.data[1:])
-    assert socket.close_code == 1000
-    return found
-
-
-@pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", V5, "v4.base64.channel.k8s.io"])
-async def test_exec_over_websocket(streaming: StreamingServer, http: aiohttp.ClientSession, protocol: str) -> None:
-    async with http.ws_connect(streaming.url(exec_("echo", "hello")), protocols=["v9", protocol]) as socket:
-        assert socket.protocol == protocol
-        found = await _messages(socket)
-    assert (found[1], found[2]) == (b"hello", b"err")
-    assert json.loads(found[3]) == {"metadata": {}, "status": "Success"}
-
-
-@pytest.mark.parametrize("protocols", [[], ["channel.k8s.io"], ["base64.channel.k8s.io"]])
-async def test_old_sub_protocols_tell_failures_in_words(
-    streaming: StreamingServer, http: aiohttp.ClientSession, protocols: list[str]
-) -> None:
-    async with http.ws_connect(streaming.url(exec_("exit", "4", streams="o")), protocols=protocols) as socket:
-        found = await _messages(socket)
-    assert found[1] == b"", "an empty message says that all is up"
-    assert found[3].startswith(b"command terminated with non-zero exit code")
-
-
-async def test_version_5_closes_one_channel(
-    streaming: StreamingServer, http: aiohttp.ClientSession, target: FakeTarget
-) -> None:
-    async with http.ws_connect(streaming.url(exec_("cat", streams="io")), protocols=[V5]) as socket:
-        await socket.send_bytes(b"\0some ")
-        await socket.send_bytes(b"\0input")
-        await socket.send_bytes(b"\x09for a channel that is not there")
-        await socket.send_bytes(b"\x01for one that is only written to")
-        await socket.send_bytes(b"")
-        await socket.send_bytes(bytes([255, 0]))
-        found = await _messages(socket)
-    assert found[1] == b"some input"
-    assert json.loads(found[3])["status"] == "Success"
-    assert target.log == ["cat saw the end"]
-
-
-@pytest.mark.parametrize("message", [bytes([255]), bytes([255, 0, 0]), bytes([255, 9])])
-async def test_a_malformed_close_ends_the_connection(
-    streaming: StreamingServer, http: aiohttp.ClientSession, target: FakeTarget, message: bytes
-) -> None:
-    async with http.ws_connect(streaming.url(exec_("sleep", streams="io")), protocols=[V5]) as socket:
-        await until(lambda: target.running == 1, "the command runs")
-        await socket.send_bytes(message)
-        async for _ in socket:
-            pass
-        assert socket.close_code == 1002
-    await until(lambda: target.running == 0, "the command lost its client")
-
-
-async def test_version_4_has_no_close(
-    streaming: StreamingServer, http: aiohttp.ClientSession, target: FakeTarget
-) -> None:
-    async with http.ws_connect(streaming.url(exec_("cat", streams="io")), protocols=["v4.channel.k8s.io"]) as socket:
-        await socket.send_bytes(bytes([255, 0]))
-        await socket.send_bytes(b"\0x")
-        while (message := await socket.receive(20)).data != b"\x01x":
-            assert message.type is aiohttp.WSMsgType.BINARY
-    await until(lambda: target.running == 0, "the command lost its client")
-
-
-async def test_sizes_over_websocket_in_base64(
-    streaming: StreamingServer, http: aiohttp.ClientSession, target: FakeTarget
-) -> None:
-    url = streaming.url(exec_("sizes", streams="iot"))
-    async with http.ws_connect(url, protocols=["v4.base64.channel.k8s.io"]) as socket:
-        for size in ({"Width": 7, "Height": 8}, {"Width": 9, "Height": 10}):
-            await socket.send_str("4" + base64.b64encode(json.dumps(size).encode()).decode())
-        await until(lambda: target.sizes == [(7, 8), (9, 10)], "both sizes have come")
-        await socket.send_str("4!!!")
-        async for _ in socket:
-            pass
-        assert socket.close_code == 1002
-
-
-async def test_large_messages_and_pings(streaming: StreamingServer, http: aiohttp.ClientSession) -> None:
-    data = bytes(range(256)) * 12000
-    async with http.ws_connect(
-        streaming.url(exec_("cat", streams="io")), protocols=[V5], max_msg_size=0, autoping=False
-    ) as socket:
-        await socket.ping(b"are you there")
-        await socket.send_bytes(b"\0" + data)
-        await socket.send_bytes(bytes([255, 0]))
-        found, pongs = b"", []
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.PONG:
-                pongs.append(bytes(message.data))
-            elif message.type is aiohttp.WSMsgType.BINARY and message.data[0] == 1:
-                found += message.data[1:]
-    assert pongs == [b"are you there"]
-    assert found == data
-
-
-@pytest.mark.parametrize("how", ["close", "abort"])
-async def test_a_websocket_client_that_goes_away_leaves_nothing(
-    streaming: StreamingServer, target: FakeTarget, how: str
-) -> None:
-    before = len(asyncio.all_tasks())
-    async with aiohttp.ClientSession() as http:
-        socket = await http.ws_connect(streaming.url(exec_("sleep", streams="iot")), protocols=[V5])
-        await until(lambda: target.running == 1, "the command runs")
-        if how == "abort":
-            transport = socket.get_extra_info("socket")
-            transport.shutdown(2)
-        else:
-            await socket.close()
-        await until(lambda: target.log == ["sleep lost its client"], "the command is told")
-    await until(lambda: len(asyncio.all_tasks()) == before, "no task is left")
-
-
-async def test_a_sub_protocol_that_is_not_known_is_refused(
-    streaming: StreamingServer, http: aiohttp.ClientSession
-) -> None:
-    with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
-        await http.ws_connect(streaming.url(exec_("echo")), protocols=["v9.channel.k8s.io"])
-    assert raised.value.status == 403
-
-
-async def test_closing_the_server_cuts_everyone_off(target: FakeTarget, http: aiohttp.ClientSession) -> None:
-    async with server(target) as streaming:
-        socket = await http.ws_connect(streaming.url(exec_("sleep", streams="o")), protocols=[V5])
-        await until(lambda: target.running == 1, "the command runs")
-    assert target.running == 0
-    await socket.close()
