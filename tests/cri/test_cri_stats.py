@@ -236,20 +236,24 @@ async def read(figures: Figures) -> Figures:
     return figures
 
 
-async def take(samples: Samples, id: str, found: Figures, since: int = 0) -> int | None:
-    return (await samples.take(id, lambda: read(found), since)).nano_cores
-
-
 async def test_the_rate_is_that_between_two_readings() -> None:
-    samples = Samples(1.0)
-    assert await take(samples, "a", at(10, SECOND), since=8 * SECOND) == SECOND // 2, (
-        "first the average since the start"
-    )
-    assert await take(samples, "a", at(10.5, 2 * SECOND)) == SECOND // 2, "too near to the one before"
-    assert await take(samples, "a", at(12, 5 * SECOND)) == 2 * SECOND
-    assert await take(samples, "b", at(12, 5)) is None, "nothing is known of it yet"
-    assert await take(samples, "b", at(14, 5 + SECOND)) == SECOND // 2
-    assert await take(samples, "a", at(13, 7)) is None, "a counter that went back is of another life"
+    now = 0
+
+    async def take(id: str, found: Figures, since: int = 0) -> int | None:
+        nonlocal now
+        now = found.at
+        return (await samples.take(id, lambda: read(found), since)).nano_cores
+
+    samples = Samples(1.0, lambda: now)
+    assert await take("a", at(10, SECOND), since=8 * SECOND) == SECOND // 2, "first the average since the start"
+    assert await take("a", at(10.5, 9 * SECOND)) == SECOND // 2, "what was just read is not read again"
+    assert await take("a", at(12, 5 * SECOND)) == 2 * SECOND
+    assert await take("b", at(12, 5)) is None, "nothing is known of it yet"
+    assert await take("b", at(14, 5 + SECOND)) == SECOND // 2
+    assert await take("a", at(16, 7)) is None, "a counter that went back: what is summed is less now"
+    assert await take("a", at(18, 7 + 2 * SECOND)) == SECOND
+    samples.forget("a")
+    assert await take("a", at(19, 8 * SECOND)) is None
 
 
 async def test_a_reading_that_is_wanted_twice_is_made_once_and_many_are_not_made_at_once() -> None:

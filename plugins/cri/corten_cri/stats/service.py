@@ -98,7 +98,9 @@ class Stats:
         return await asyncio.gather(*map(self._of_container, chosen))
 
     async def _of_container(self, container: Container) -> pb.ContainerStats:
-        sample = await self._sample(container)
+        return await self._told(container, await self._sample(container))
+
+    async def _told(self, container: Container, sample: Sample | None) -> pb.ContainerStats:
         usage = self._parts.images.usage
         layer = await usage.of(container.snapshotter, container.id)
         return messages.container_stats(container, sample, layer, usage.root(container.snapshotter))
@@ -139,8 +141,9 @@ class Stats:
     async def _of_pod(
         self, pod: Pod, containers: list[Container], networks: Mapping[str, list[Interface]]
     ) -> pb.PodSandboxStats:
-        inside = await asyncio.gather(*map(self._of_container, containers))
-        samples = [sample for each in containers if (sample := await self._sample(each)) is not None]
+        found = await asyncio.gather(*map(self._sample, containers))
+        inside = await asyncio.gather(*map(self._told, containers, found))
+        samples = [sample for sample in found if sample is not None]
         sample = await self._samples.take(pod.id, partial(self._read_pod, pod, samples), pod.created_at)
         linux = pb.LinuxPodSandboxStats(containers=inside)
         messages.fill(linux, sample)
