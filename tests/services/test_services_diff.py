@@ -70,7 +70,7 @@ async def test_the_first_that_knows_the_type_answers(make_context: MakeContext) 
     assert asked.pop("content") is records.content(Scope("default"))
     assert asked == {
         "mounts": [Mount("bind", "/a", options=("rw",))],
-        "payloads": {"key": b"v"},
+        "payloads": {"key": AnyMessage(type_url="t", value=b"v").SerializeToString()},
         "sync_fs": True,
         "progress": None,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.any_pb2 import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from corten.api.services.diff.v1 import diff_pb2 as pb
@@ -20,9 +21,22 @@ class Diff:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def apply(self, layer: Descriptor, mounts: Sequence[Mount], *, sync_fs: bool = False) -> Descriptor:
-        """Unpack `layer` onto `mounts`; returns the descriptor of the uncompressed tar, its digest the diff id."""
-        request = pb.ApplyRequest(diff=descriptor_message(layer), mounts=mount_messages(mounts), sync_fs=sync_fs)
+    async def apply(
+        self,
+        layer: Descriptor,
+        mounts: Sequence[Mount],
+        *,
+        payloads: Mapping[str, bytes] | None = None,
+        sync_fs: bool = False,
+    ) -> Descriptor:
+        """Unpack `layer` onto `mounts`; returns the descriptor of the uncompressed tar, its digest the diff id.
+
+        `payloads` are for stream processors, each a `google.protobuf.Any`.
+        """
+        messages = {id: Any.FromString(payload) for id, payload in (payloads or {}).items()}
+        request = pb.ApplyRequest(
+            diff=descriptor_message(layer), mounts=mount_messages(mounts), payloads=messages, sync_fs=sync_fs
+        )
         return descriptor((await self._calls.unary(_RPC["Apply"], request)).applied)
 
     async def compare(

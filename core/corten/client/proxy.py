@@ -152,7 +152,7 @@ class ProxyDiffer:
         sync_fs: bool = False,
         progress: Progress | None = None,
     ) -> Descriptor:
-        return self._connection.run(self._diff().apply(layer, mounts, sync_fs=sync_fs))
+        return self._connection.run(self._diff().apply(layer, mounts, payloads=payloads, sync_fs=sync_fs))
 
     def compare(
         self,

@@ -132,6 +132,12 @@ class _Check:
                     text = f"{key}: {uri!r} is not the URI of a plugin, such as io.containerd.snapshotter.v1.overlayfs"
                     yield Misfit((key,), text, False)
 
+        for id, program in settings.stream_processors.items():
+            for key in ("accepts", "returns", "path"):
+                if not getattr(program, key):
+                    text = f"stream_processors.{id}: it has no {key}"
+                    yield Misfit(("stream_processors", id), text, False)
+
         for id, entry in settings.proxy_plugins.items():
             if entry.type not in (*_PROXIES, *_LATER):
                 text = f"proxy_plugins.{id}: type {entry.type!r} is none of {', '.join((*_PROXIES, *_LATER))}"
@@ -141,8 +147,7 @@ class _Check:
 
     def _idle(self, settings: Settings) -> Iterator[Misfit]:
         """What is kept for compatibility, and would be missed by whoever relies on it."""
-        unused = [("stream_processors", name) for name in settings.stream_processors]
-        unused += [("proxy_plugins", id) for id, entry in settings.proxy_plugins.items() if entry.type in _LATER]
+        unused = [("proxy_plugins", id) for id, entry in settings.proxy_plugins.items() if entry.type in _LATER]
         for path in unused:
             yield Misfit(path, f"{dotted(path)} is accepted, but nothing in this version of Corten uses it", True)
 

@@ -108,7 +108,7 @@ class Settings:
     timeouts: Mapping[str, Duration] = field(default_factory=lambda: dict(TIMEOUTS))
     """Deadlines by name."""
     stream_processors: Mapping[str, StreamProcessor] = field(default_factory=dict)
-    """Programs for the media types of layers, by a name of your choice; accepted, but not used by this version."""
+    """Programs for the media types of layers, by the ids under which payloads reach them; they come before Corten."""
     proxy_plugins: Mapping[str, ProxyPlugin] = field(default_factory=dict)
     """Plugins in processes of their own, by id: snapshotters and differs that speak containerd's gRPC."""
     plugins: Mapping[str, Any] = field(default_factory=dict)

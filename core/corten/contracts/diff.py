@@ -37,7 +37,8 @@ class Differ(Protocol):
         """Unpack `layer` into the tree at `mounts`; returns media type, digest and size of the uncompressed tar.
 
         A layer whose bytes do not match its digest is refused; what was written of it until then stays in the
-        snapshot, which the caller must remove. `sync_fs` writes the tree to disk before returning.
+        snapshot, which the caller must remove. `sync_fs` writes the tree to disk before returning; `payloads` are for
+        stream processors by their ids, each a `google.protobuf.Any`.
         Raises Unimplemented, NotFound for the blob, InvalidArgument for a malformed or hostile layer, DataLoss for
         a blob that does not match its digest.
         """

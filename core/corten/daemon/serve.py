@@ -98,6 +98,7 @@ class _Daemon:
             workers=self._workers,
             hooks=HookRelay(pools, config.settings.timeout(HOOK_TIMEOUT)),
             configs=config.plugins,
+            stream_processors=config.settings.stream_processors,
         )
 
     def _lifecycle(self) -> Lifecycle:

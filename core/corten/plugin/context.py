@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from corten.config.settings import StreamProcessor
 from corten.contracts.workers import Workers
 from corten.errors import FailedPrecondition, InvalidArgument
 from corten.pools import Pools
@@ -34,6 +35,7 @@ class Environment:
     hooks: HookRelay
     configs: Mapping[str, object] = field(default_factory=dict)
     """URI to the filled config model."""
+    stream_processors: Mapping[str, StreamProcessor] = field(default_factory=dict)
 
 
 class LiveContext:
@@ -50,6 +52,7 @@ class LiveContext:
         self._records = records
         self._environment = environment
         self._chosen = chosen
+        self.stream_processors = environment.stream_processors
         self.pools = environment.pools
         self.supervisor = environment.supervisor
         self.workers = environment.workers

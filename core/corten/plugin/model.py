@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from corten.config.settings import StreamProcessor
     from corten.contracts.workers import Workers
     from corten.pools import Pools
     from corten.supervisor import Supervisor
@@ -181,6 +182,10 @@ class PluginContext(Protocol):
     def grpc_address(self) -> str: ...
     @property
     def ttrpc_address(self) -> str: ...
+    @property
+    def stream_processors(self) -> Mapping[str, StreamProcessor]:
+        """The programs for media types of layers, by id, as the daemon's configuration has them."""
+
     @property
     def pools(self) -> Pools:
         """Bounded thread pools, one per kind of blocking work."""

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from corten.config.settings import StreamProcessor
 from corten.contracts.workers import Workers
 from corten.errors import NotFound, Unavailable
 from corten.plugin.hooks import HookRelay
@@ -46,6 +47,7 @@ class FakeContext:
         grpc_address: str = "",
         ttrpc_address: str = "",
         registration: Registration | None = None,
+        stream_processors: Mapping[str, StreamProcessor] | None = None,
     ) -> None:
         self._folders = (Path(root), Path(state))
         self._config = config
@@ -54,6 +56,7 @@ class FakeContext:
         self._workers = workers
         self._supervisor = supervisor
         self._registration = registration
+        self.stream_processors: Mapping[str, StreamProcessor] = dict(stream_processors or {})
         self.uri = registration.uri if registration else uri
         self.plugins: Mapping[str, PluginView] = dict(plugins or {})
         self.pools = pools or Pools()

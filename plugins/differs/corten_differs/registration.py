@@ -36,10 +36,17 @@ def walking() -> Registration:
 def _init(context: PluginContext) -> Differ:
     if sys.platform == "linux":
         from .exchange import Limits
+        from .processors import Processors
         from .walking import WalkingDiffer
 
         config = context.config_as(WalkingConfig)
         limits = Limits(config.max_unpacked_bytes, config.max_ratio, config.ratio_free_bytes)
         target = context.state / "mount"
-        return WalkingDiffer(context.workers, target, limits=limits, absolute_names=config.absolute_names)
+        return WalkingDiffer(
+            context.workers,
+            target,
+            limits=limits,
+            absolute_names=config.absolute_names,
+            processors=Processors(context.stream_processors),
+        )
     raise SkipPlugin("mounts and file owners as layers have them exist on Linux only")

@@ -7,9 +7,11 @@ Here, in the daemon, only blobs are opened and answers awaited; hostile bytes an
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from corten.contracts.content import ContentInfo, ContentReader, ContentStore, ContentWriter
@@ -22,7 +24,10 @@ from corten.errors import AlreadyExists, CortenError, Unimplemented, mapped
 from . import media_types
 from .exchange import PROGRESS, Limits
 
+# ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
+
+from .processors import Processors
 
 UNCOMPRESSED = "containerd.io/uncompressed"
 CHUNK = 1 << 20
@@ -32,12 +37,19 @@ class WalkingDiffer:
     """Contract `Differ`. `target` is an empty directory that workers mount on, each in its own mount namespace."""
 
     def __init__(
-        self, workers: Workers, target: Path, *, limits: Limits | None = None, absolute_names: bool = False
+        self,
+        workers: Workers,
+        target: Path,
+        *,
+        limits: Limits | None = None,
+        absolute_names: bool = False,
+        processors: Processors | None = None,
     ) -> None:
         self._workers = workers
         self._target = target
         self._limits = limits or Limits()
         self._absolute_names = absolute_names
+        self._processors = processors or Processors()
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __repr__(self) -> str:
@@ -53,7 +65,7 @@ class WalkingDiffer:
         sync_fs: bool = False,
         progress: Progress | None = None,
     ) -> Descriptor:
-        return self._unpacked(layer, mounts, content, progress, sync_fs).layer
+        return self._unpacked(layer, mounts, content, payloads, progress, sync_fs).layer
 
     def unpack(
         self,
@@ -64,7 +76,7 @@ class WalkingDiffer:
         payloads: Mapping[str, bytes] | None = None,
         progress: Progress | None = None,
     ) -> Unpacked:
-        return self._unpacked(layer, mounts, source, progress, False)
+        return self._unpacked(layer, mounts, source, payloads, progress, False)
 
     def settle(self, stack: Sequence[tuple[Sequence[Mount], bytes]]) -> None:
         layers = [([asdict(mount) for mount in mounts], assumed.decode()) for mounts, assumed in stack]
@@ -107,10 +119,15 @@ class WalkingDiffer:
         layer: Descriptor,
         mounts: Sequence[Mount],
         source: Arriving | ContentStore,
+        payloads: Mapping[str, bytes] | None,
         progress: Progress | None,
         sync: bool,
     ) -> Unpacked:
-        media_types.compression(layer.media_type)
+        processed = self._processors.accepts(layer.media_type)
+        if processed and isinstance(source, Arriving):
+            raise Unimplemented(f"layer {layer.digest}: its stream processor wants all of it")
+        if not processed:
+            media_types.compression(layer.media_type)
         request = {
             "mounts": [asdict(mount) for mount in mounts],
             "target": str(self._target),
@@ -125,11 +142,32 @@ class WalkingDiffer:
         with _named(f"apply layer {layer.digest}"):
             if isinstance(source, Arriving):
                 answer = self._unpack(request, source.follow(), progress)
+            elif processed:
+                answer = self._unpack_processed(request, layer, source, payloads or {}, progress)
             else:
                 with source.reader(layer.digest) as blob:
                     answer = self._unpack_stored(request, blob, progress)
         whole = Descriptor(media_types.OCI_TAR, answer["digest"], answer["size"])
         return Unpacked(whole, answer["assumed"].encode())
+
+    def _unpack_processed(
+        self,
+        request: dict[str, Any],
+        layer: Descriptor,
+        content: ContentStore,
+        payloads: Mapping[str, bytes],
+        progress: Progress | None,
+    ) -> dict[str, Any]:
+        """The bytes that are unpacked are others than the blob's, whose digest was checked when it was stored."""
+        request = {**request, "digest": "", "size": 0}
+        run = self._processors.run
+        with (
+            content.reader(layer.digest) as blob,
+            _read(blob) as fd,
+            run(fd, layer.media_type, payloads) as stream,
+        ):
+            media_types.compression(stream.media_type)
+            return self._unpack(request, [os.dup(stream.fd)], progress)
 
     def _unpack_stored(self, request: dict[str, Any], blob: ContentReader, progress: Progress | None) -> dict[str, Any]:
         fd = blob.fileno()
@@ -219,6 +257,28 @@ def _relabel(content: ContentStore, digest: str, labels: Mapping[str, str]) -> N
             content.update(ContentInfo(digest, labels=labels), paths)
     except Unimplemented:
         pass  # a backend that leaves labels to the metadata plugin
+
+
+@contextmanager
+def _read(blob: ContentReader) -> Iterator[int]:
+    """A descriptor that reads the blob, for somebody who closes it."""
+    if blob.fileno() >= 0:
+        yield os.open(f"/proc/self/fd/{blob.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+        return
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+
+    def pump() -> None:
+        try:
+            _pump(blob, writing, None)
+        finally:
+            os.close(writing)
+
+    pumping = Thread(target=pump, name="layer for a stream processor")
+    pumping.start()
+    try:
+        yield reading
+    finally:
+        pumping.join()  # who reads has closed the pipe by now
 
 
 def _pump(blob: ContentReader, writing: int, progress: Progress | None) -> None:

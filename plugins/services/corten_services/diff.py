@@ -21,7 +21,7 @@ class DiffService:
         present(request, "diff")
         checked(request.diff.digest)
         content, layer = self._metadata.content(call.scope()), descriptor(request.diff)
-        payloads = {key: payload.value for key, payload in request.payloads.items()}
+        payloads = {key: payload.SerializeToString() for key, payload in request.payloads.items()}
         tree, sync = mounts(request.mounts), request.sync_fs
         call.checkpoint()
         applied = await self._pools.run(

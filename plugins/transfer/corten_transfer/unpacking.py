@@ -113,7 +113,8 @@ class Unpacking:
                 break
             filled.append(found)
         left = await self._finish(filled) if filled else []
-        return [*left, *steps[len(filled) :]]
+        # What was begun for these under their keys is removed at the end: they are begun anew.
+        return [*left, *(replace(step, key=unpack.extract_key(step.chain_id)) for step in steps[len(filled) :])]
 
     async def _attempt(self, prepared: Prepared, incoming: Incoming) -> Filled | None:
         """None for a layer that is tried again on its parent, which also tells whether it is the layer's own fault."""
