@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("-n", "--namespace", default="default", help="namespace of the event")
     publish.add_argument("-t", "--topic", required=True, help="topic of the event, such as /tasks/exit")
     _add_flags(publish, argparse.SUPPRESS)
+    hook = verbs.add_parser(
+        "oci-hook", help="fill in what a hook of the OCI runtime is told, and run a program", allow_abbrev=False
+    )
+    hook.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM ARGS…")
     return top
 
 
@@ -97,6 +101,10 @@ def _verb(arguments: argparse.Namespace, flags: Flags) -> int:
         return 0
     if arguments.verb == "publish":
         return _publish(arguments, flags)
+    if arguments.verb == "oci-hook":
+        from . import oci_hook
+
+        oci_hook.run(arguments.program)
     if arguments.verb == "config":
         return _config(arguments, flags)
     return _serve(flags)
