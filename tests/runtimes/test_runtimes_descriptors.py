@@ -9,6 +9,7 @@ from corten.pools import Pools
 from corten.supervisor import Supervisor
 from corten.zygote.client import Zygote
 from corten_runtimes.binary import BinaryShim
+from corten_runtimes.config import BinaryConfig
 from corten_runtimes.copier import Copier
 
 
@@ -33,4 +34,4 @@ def test_an_external_shim_gets_no_foreign_descriptors(tmp_path: Path) -> None:
 
 async def _ask(pools: Pools, shim: str, folder: Path) -> None:
     copier = Copier(Zygote(()), pools, Supervisor(), folder / "copier")  # neither is started
-    await BinaryShim(copier, pools, "/g", "/t").plugin_info(shim, None)
+    await BinaryShim(copier, pools, "/g", "/t", BinaryConfig()).plugin_info(shim, None)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound, Unimplemented, Unknown
 from corten_runtimes import bundle, names
-from corten_runtimes.binary import parse_endpoint
 from corten_runtimes.shim import direct, fifo, spawn
 from corten_runtimes.shim.facts import spec_facts
 from corten_runtimes.shim.loop import Later, Loop, Steps, Turn
@@ -82,17 +81,6 @@ def test_failures_have_a_class(message: str, kind: type[CortenError]) -> None:
 @given(st.text())
 def test_any_log_is_survived(log: str) -> None:
     assert isinstance(spawn.last_error(log), str)
-
-
-def test_answers_of_shims() -> None:
-    assert parse_endpoint("s", "unix:///run/s/1\n").version == 2
-    answer = parse_endpoint("s", '{"version":3,"address":"unix:///run/s/1","protocol":"ttrpc"}')
-    assert (answer.address, answer.version) == ("unix:///run/s/1", 3)
-    with pytest.raises(Unimplemented, match="grpc"):
-        parse_endpoint("s", '{"version":3,"address":"unix:///run/s/1","protocol":"grpc"}')
-    for broken in ("", "{}", "{", "hello"):
-        with pytest.raises(InvalidArgument):
-            parse_endpoint("s", broken)
 
 
 def test_old_shims_errors_get_their_class() -> None:

@@ -24,7 +24,7 @@ from corten.testing.context import FakeContext
 from corten.testing.events import RecordingExchange
 from corten.wire.ttrpc import frames
 from corten.zygote.client import Zygote
-from corten_runtimes.config import RuncConfig
+from corten_runtimes.config import BinaryConfig, RuncConfig
 from corten_runtimes.registration import plugins
 
 NAMESPACE = "testing"
@@ -102,6 +102,7 @@ class World:
         self.events = EventsService(str(folder / "e.ttrpc"))
         self.exchange = RecordingExchange()
         self.config = RuncConfig()
+        self.binary = BinaryConfig()
         self._number = 0
         self.pools = Pools()
 
@@ -127,7 +128,8 @@ class World:
             "grpc_address": str(self.folder / "e"),
         }
         for registration in shim_plugins:
-            context = self._context(registration, config=self.config, **common)
+            config = {"runc": self.config, "binary": self.binary}.get(registration.id)
+            context = self._context(registration, config=config, **common)
             shims[(SHIM, registration.id)] = registration.init(context)
         instances: dict[Any, Any] = {**shims, (EVENT, "exchange"): self.exchange}
         runtime: Any = task_plugin.init(self._context(task_plugin, instances=instances, **common))

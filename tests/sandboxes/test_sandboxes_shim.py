@@ -21,6 +21,7 @@ from corten.pools import Pools
 from corten.supervisor import Supervisor
 from corten.testing.context import FakeContext
 from corten.testing.events import RecordingExchange
+from corten.zygote.client import Zygote
 from corten_runtimes.registration import plugins
 from daemon import processes_on
 from sandboxes import pod_shim
@@ -66,6 +67,7 @@ class Daemon:
             registration=registration,
             instances=instances,
             pools=self.pools,
+            workers=Zygote(()),  # nothing here starts one
             supervisor=self.supervisor,
             grpc_address=f"{self.folder}/none",
             ttrpc_address=f"{self.folder}/none.ttrpc",

@@ -50,6 +50,7 @@ SHORT_NAMES: Mapping[str, str] = {
 OWN_NAMES: Mapping[str, str] = {
     "io.containerd.metadata.v1.bolt": "io.containerd.metadata.v1.lmdb",
     "io.containerd.mount-manager.v1.bolt": "io.containerd.mount-manager.v1.lmdb",
+    "io.containerd.shim.v1.manager": "io.containerd.shim.v1.binary",
 }
 
 _MOVES: Sequence[tuple[KeyPath, str, str]] = (

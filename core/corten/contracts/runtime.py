@@ -178,10 +178,14 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShimEndpoint:
-    """Where a shim listens: a ttrpc socket (`unix:///…`), and the version of the task service (2 or 3) it has there."""
+    """Where a shim listens: a socket (`unix:///…`), the version of the task service (2 or 3) and the protocol there.
+
+    The protocol is `ttrpc` or `grpc`.
+    """
 
     address: str
     version: int = 2
+    protocol: str = "ttrpc"
 
 
 class ShimStreams(Protocol):

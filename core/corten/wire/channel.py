@@ -75,6 +75,13 @@ class Channel:
         except TimeoutError:
             raise unreachable(self.address) or Unavailable(f"{self.address}: no answer in {timeout:g} s") from None
 
+    async def broken(self) -> None:
+        """Return once the connection that `ready` has waited for is lost; it is not made again by this."""
+        state = self._channel.get_state()
+        while state == grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(state)
+            state = self._channel.get_state()
+
     async def unary(
         self,
         method: MethodDescriptor,

@@ -1,11 +1,10 @@
 """The provider of any shim v2 binary: containerd's start and delete protocol (its docs/runtime-v2.md).
 
-The program is run as `… -namespace N -address A -publish-binary P -id I start` in the bundle, and prints where its
-server listens: an address, or a JSON object with address, version and protocol. `delete` cleans up after a crash.
+The program is run as `… -namespace N -address A -publish-binary P -id I start` in the bundle, with the same and more
+on stdin, and prints where its server listens (see `bootstrap`). `delete` cleans up after a crash.
 """
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from corten import CONTAINERD_VERSION
 from corten.api.runtime.task.v2 import shim_pb2
 from corten.api.types import introspection_pb2
 from corten.contracts.objects import AnyValue
@@ -25,29 +25,37 @@ from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint
 from corten.errors import CortenError, DeadlineExceeded, InvalidArgument, NotFound, Unimplemented, Unknown, mapped
 from corten.linux import mount
 from corten.pools import Pools
-from corten.wire.ttrpc.client import TtrpcClient
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from . import bootstrap, names
 from . import bundle as bundles
-from . import names
+from .config import BinaryConfig
 from .copier import CopiedStreams, Copier
+from .dial import dial
 
 log = logging.getLogger(__name__)
 START_DEADLINE = 30.0
 DELETE_DEADLINE = 30.0
 """Seconds that the program may take."""
 SHUTDOWN_DEADLINE = 3.0
+SOCKET_DIR_MAX = 42
+"""Bytes, so that the path of a socket in it, with a digest for its name, is not too long (unix(7))."""
 
 
 class BinaryShim:
     """Handles every runtime name that the own shim does not."""
 
-    def __init__(self, copier: Copier, pools: Pools, grpc_address: str, ttrpc_address: str) -> None:
-        self._copier, self._pools = copier, pools
+    def __init__(
+        self, copier: Copier, pools: Pools, grpc_address: str, ttrpc_address: str, config: BinaryConfig
+    ) -> None:
+        self._copier, self._pools, self._socket_dir = copier, pools, _socket_dir(config.socket_dir)
+        self._old: set[tuple[str, int, int]] = set()
+        """Programs found not to know the bootstrap protocol."""
+        self._environ = dict(_variable(word) for word in config.env)
         self._grpc_address, self._ttrpc_address = grpc_address, ttrpc_address
         self._logs: dict[str, int] = {}
 
@@ -59,28 +67,39 @@ class BinaryShim:
         path = Path(bundle)
         bundles.write_private(path / "shim-binary-path", binary.encode())
         self.adopt(bundle)
-        output = await self._run(binary, namespace, id, path, ["start"], START_DEADLINE)
-        endpoint = parse_endpoint(binary, output.decode(errors="replace"))
-        record: dict[str, Any] = {"version": endpoint.version, "address": endpoint.address, "protocol": "ttrpc"}
+        endpoint = bootstrap.endpoint(binary, await self._begin(binary, namespace, id, path, options.runtime.options))
+        record: dict[str, Any] = {
+            "version": endpoint.version,
+            "address": endpoint.address,
+            "protocol": endpoint.protocol,
+        }
         record["corten"] = {"schema": 1, "kind": "binary", "boot_id": bundles.boot_id()}
         bundles.write_bootstrap(path, record)
         return endpoint
 
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
         path = Path(bundle)
-        self.release(bundle)
-        await self.streams(namespace, id, bundle).close("")
-        ended = Exit(0, 128 + signal.SIGKILL, time.time_ns())
-        await _shut_down(bundles.read_bootstrap(path), id)  # before `delete`, which removes its socket
         try:
-            binary = (path / "shim-binary-path").read_text()
-            output = await self._run(binary, namespace, id, path, ["-bundle", bundle, "delete"], DELETE_DEADLINE)
+            await self.streams(namespace, id, bundle).close("")
+            await _shut_down(bundles.read_bootstrap(path), id)  # before `delete`, which removes its socket
+            return await self._delete(namespace, id, path)
+        finally:
+            await self._pools.run("runtime", mount.unmount_all, path / "rootfs")
+            self.release(bundle)  # not before: a shim that just begins waits for its log to be read
+
+    async def _delete(self, namespace: str, id: str, bundle: Path) -> Exit:
+        """Run `delete`, and read what it prints."""
+        ended = Exit(0, 128 + signal.SIGKILL, time.time_ns())
+        try:
+            binary = (bundle / "shim-binary-path").read_text()
+            output = await self._run(binary, namespace, id, bundle, ["-bundle", str(bundle), "delete"], DELETE_DEADLINE)
             response = shim_pb2.DeleteResponse.FromString(output)
-            ended = Exit(response.pid, response.exit_status, response.exited_at.ToNanoseconds() or ended.exited_at)
         except (OSError, DecodeError) as error:
             log.warning("task %s/%s: its shim cannot clean up: %s", namespace, id, error)
-        await self._pools.run("runtime", mount.unmount_all, path / "rootfs")
-        return ended
+            return ended
+        if not output:
+            return ended
+        return Exit(response.pid, response.exit_status, response.exited_at.ToNanoseconds() or ended.exited_at)
 
     def streams(self, namespace: str, id: str, bundle: str) -> CopiedStreams:
         return CopiedStreams(self._copier, self._pools, namespace, id, bundle)
@@ -137,18 +156,49 @@ class BinaryShim:
             asyncio.get_running_loop().remove_reader(fd)
             os.close(fd)
 
+    async def _begin(self, binary: str, namespace: str, id: str, bundle: Path, options: AnyValue | None) -> bytes:
+        """Run `start`. A shim that takes what it reads for options, as those before 2.3 do, gets just these."""
+        version = await self._pools.run("runtime", _identity, binary)
+        old = version in self._old or any(name in os.path.basename(binary) for name in bootstrap.OPTIONS_ON_STDIN)
+        if not old:
+            told = self._told(namespace, id, options)
+            try:
+                return await self._run(binary, namespace, id, bundle, ["start"], START_DEADLINE, told)
+            except Unknown as error:
+                if not bootstrap.TAKEN_FOR_OPTIONS.search(error.message):
+                    raise
+                self._old.add(version)
+        return await self._run(binary, namespace, id, bundle, ["start"], START_DEADLINE, bootstrap.packed(options))
+
+    def _told(self, namespace: str, id: str, options: AnyValue | None) -> bytes:
+        return bootstrap.params(
+            id=id, namespace=namespace, grpc_address=self._grpc_address, ttrpc_address=self._ttrpc_address,
+            binary=_publisher(), version=CONTAINERD_VERSION, socket_dir=self._socket_dir,
+            debug=logging.getLogger().isEnabledFor(logging.DEBUG), options=options,
+        )  # fmt: skip
+
     async def _run(
-        self, binary: str, namespace: str, id: str, bundle: Path, action: list[str], deadline: float
+        self,
+        binary: str,
+        namespace: str,
+        id: str,
+        bundle: Path,
+        action: list[str],
+        deadline: float,
+        stdin: bytes = b"",
     ) -> bytes:
-        publish = shutil.which("cortend") or sys.argv[0]
-        flags = ["-namespace", namespace, "-address", self._grpc_address, "-publish-binary", publish, "-id", id]
+        flags = ["-namespace", namespace, "-address", self._grpc_address, "-publish-binary", _publisher(), "-id", id]
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            flags.append("-debug")
         environ = {
+            "GOMAXPROCS": "2",
             "TTRPC_ADDRESS": self._ttrpc_address,
             "GRPC_ADDRESS": self._grpc_address,
             "NAMESPACE": namespace,
-            "MAX_SHIM_VERSION": "3",
+            "MAX_SHIM_VERSION": "2",
+            **self._environ,
         }
-        return await self._communicate(binary, [*flags, *action], bundle, environ, deadline, b"")
+        return await self._communicate(binary, [*flags, *action], bundle, environ, deadline, stdin)
 
     async def _communicate(
         self, binary: str, words: list[str], cwd: Path | None, environ: dict[str, str], deadline: float, stdin: bytes
@@ -174,15 +224,43 @@ class BinaryShim:
 
 async def _shut_down(record: Mapping[str, Any], id: str) -> None:
     """Ask a shim that still answers to end, unless it has other tasks, which it knows best. Raises nothing."""
+    if not record.get("address"):
+        return
     try:
-        client = await TtrpcClient.connect(str(record["address"]), timeout=SHUTDOWN_DEADLINE)
+        endpoint = bundles.endpoint(record)
+        client = await dial(endpoint, SHUTDOWN_DEADLINE, lambda _: None)
         try:
-            service = f"containerd.task.v{record.get('version', 2)}.Task"
+            service = f"containerd.task.v{endpoint.version}.Task"
             await client.call(service, "Shutdown", shim_pb2.ShutdownRequest(id=id), Empty, timeout=SHUTDOWN_DEADLINE)
         finally:
             await client.close()
-    except (CortenError, KeyError):
+    except CortenError:
         pass
+
+
+def _identity(binary: str) -> tuple[str, int, int]:
+    """What changes when another program is installed under the path."""
+    with mapped(f"shim {binary}"):
+        known = os.stat(binary)
+    return binary, known.st_ino, known.st_mtime_ns
+
+
+def _publisher() -> str:
+    """The program that shims of old call to publish an event."""
+    return shutil.which("cortend") or sys.argv[0]
+
+
+def _socket_dir(path: str) -> str:
+    if path and (not path.startswith("/") or len(os.fsencode(os.path.normpath(path))) > SOCKET_DIR_MAX):
+        raise InvalidArgument(f"socket_dir {path!r}: not an absolute path of at most {SOCKET_DIR_MAX} bytes")
+    return os.path.normpath(path) if path else ""
+
+
+def _variable(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not name or not equals:
+        raise InvalidArgument(f"env {word!r} of shims: not of the form NAME=VALUE")
+    return name, value
 
 
 def find(runtime: str) -> str:
@@ -192,19 +270,3 @@ def find(runtime: str) -> str:
     if path is None:
         raise NotFound(f"runtime {runtime!r}: no program {binary} on PATH (install it, or give its absolute path)")
     return os.path.abspath(path)
-
-
-def parse_endpoint(binary: str, output: str) -> ShimEndpoint:
-    """What `start` printed: an address, or a JSON object. Raises InvalidArgument for other than ttrpc on a path."""
-    text, version = output.strip(), 2
-    if text.startswith("{"):
-        try:
-            answer = json.loads(text)
-            text, version, protocol = answer["address"], int(answer["version"]), answer.get("protocol", "ttrpc")
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidArgument(f"shim {binary}: its answer cannot be read: {error}: {text!r}") from None
-        if protocol != "ttrpc" or version not in (2, 3):
-            raise Unimplemented(f"shim {binary}: it speaks version {version} over {protocol}: only ttrpc 2 and 3 here")
-    if not text.startswith(("unix://", "/")):
-        raise InvalidArgument(f"shim {binary}: its answer is not the address of a socket: {text!r}")
-    return ShimEndpoint(text, version)

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from corten.contracts.runtime import ShimEndpoint
 from corten.errors import AlreadyExists, InvalidArgument, mapped
 from corten.linux import mount
 
@@ -166,6 +167,12 @@ def of_this_boot(record: Mapping[str, object]) -> bool:
     """Whether what a bundle tells of processes means anything: after a reboot nothing is dialled."""
     known = record.get("corten")
     return isinstance(known, dict) and known.get("boot_id") == boot_id()
+
+
+def endpoint(record: Mapping[str, Any]) -> ShimEndpoint:
+    """Where the shim of a bundle listens, by its bootstrap.json."""
+    version = 3 if record.get("version") == 3 else 2
+    return ShimEndpoint(str(record.get("address")), version, str(record.get("protocol") or "ttrpc"))
 
 
 @cache

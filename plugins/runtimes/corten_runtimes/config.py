@@ -4,6 +4,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class BinaryConfig:
+    """Settings of shims that are programs; containerd has them at `io.containerd.shim.v1.manager`."""
+
+    env: tuple[str, ...] = ()
+    """Environment that such shims get besides the daemon's: NAME=VALUE."""
+    socket_dir: str = ""
+    """Where shims since containerd 2.3 make their sockets: an absolute path of at most 42 bytes; empty: their own."""
+
+
+@dataclass(frozen=True, slots=True)
 class RuncConfig:
     """Settings of the own shim."""
 

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from corten.contracts.runtime import ShimEndpoint
 from corten.errors import Unavailable
-from corten.wire.ttrpc.client import TtrpcClient
+
+from .dial import ShimClient, dial
 
 Lost = Callable[[], None]
 
@@ -12,7 +14,7 @@ Lost = Callable[[], None]
 class Link:
     """One task's share of a connection; `release` it once."""
 
-    def __init__(self, line: "_Line", client: TtrpcClient, lost: Lost) -> None:
+    def __init__(self, line: "_Line", client: ShimClient, lost: Lost) -> None:
         self._line, self.client, self.lost = line, client, lost
 
     async def release(self) -> None:
@@ -25,12 +27,10 @@ class Link:
 class _Line:
     """`holds` counts users and those who wait to become one."""
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, endpoint: ShimEndpoint, timeout: float) -> None:
         self.users: list[Link] = []
         self.holds, self._ended = 0, False
-        self.connecting = asyncio.ensure_future(
-            TtrpcClient.connect(address, timeout=timeout, on_close=lambda _: self._end())
-        )
+        self.connecting = asyncio.ensure_future(dial(endpoint, timeout, lambda _: self._end()))
         self.connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     @property
@@ -59,15 +59,16 @@ class Links:
     def __repr__(self) -> str:
         return f"Links({sum(line.usable for line in self._lines.values())})"
 
-    async def open(self, address: str, lost: Lost, timeout: float) -> Link:
+    async def open(self, endpoint: ShimEndpoint, lost: Lost, timeout: float) -> Link:
         """A share of the connection to a shim, which is made if there is none; `lost` is called when it breaks.
 
         Raises Unavailable, also after `timeout` seconds.
         """
         self._lines = {known: line for known, line in self._lines.items() if line.usable}
+        address = endpoint.address
         line = self._lines.get(address)
         if line is None:
-            line = self._lines[address] = _Line(address, timeout)
+            line = self._lines[address] = _Line(endpoint, timeout)
         line.holds += 1
         try:
             client = await asyncio.shield(line.connecting)

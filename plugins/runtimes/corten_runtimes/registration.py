@@ -6,7 +6,7 @@ from typing import Any
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, one
 from corten.plugin.types import EVENT, MOUNT_MANAGER, RUNTIME, SANDBOX_CONTROLLER, SHIM
 
-from .config import RuncConfig
+from .config import BinaryConfig, RuncConfig
 
 
 def plugins() -> tuple[Registration, ...]:
@@ -23,6 +23,7 @@ def plugins() -> tuple[Registration, ...]:
         Registration(
             type=SHIM,
             id="binary",
+            config=BinaryConfig,
             init=_binary,
             summary="Any containerd shim v2 binary, found on PATH by the runtime's name",
         ),
@@ -68,7 +69,13 @@ def _binary(context: PluginContext) -> object:
     if sys.platform == "linux":
         from .binary import BinaryShim
 
-        return BinaryShim(_copier(context), context.pools, context.grpc_address, context.ttrpc_address)
+        return BinaryShim(
+            _copier(context),
+            context.pools,
+            context.grpc_address,
+            context.ttrpc_address,
+            context.config_as(BinaryConfig),
+        )
     raise SkipPlugin(_NOT_HERE)
 
 

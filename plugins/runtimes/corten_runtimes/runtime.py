@@ -10,7 +10,7 @@ from corten.api.events import task_pb2 as events
 from corten.contracts.events import Exchange
 from corten.contracts.mounts import MountManager
 from corten.contracts.objects import AnyValue
-from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint, ShimProvider
+from corten.contracts.runtime import CreateOptions, Exit, ShimProvider
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound
 from corten.pools import Pools
 from corten.supervisor import Supervisor
@@ -203,9 +203,8 @@ class TaskRuntime:
 
         A shim that has no such task never had it, or has deleted it and told so, or tells it before it ends.
         """
-        version = 3 if record.get("version") == 3 else 2
         provider = self._recorded(record)
-        endpoint = ShimEndpoint(str(record.get("address")), version)
+        endpoint = bundles.endpoint(record)
         task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
         try:
             async with asyncio.timeout(ADOPT_DEADLINE):

@@ -72,6 +72,7 @@ class ShimTask:
         self._links = links
         self._link: Link | None = None
         self._waits: dict[str, asyncio.Task[Exit]] = {}
+        self._started: set[str] = set()
         self.pid_ = 0
         self.gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         """Set when the task is no more, with how init ended."""
@@ -93,7 +94,7 @@ class ShimTask:
 
     async def connect(self, on_close: Callable[[], None], timeout: float = SHORT) -> None:
         """Connect to the shim; `on_close` is called when that connection ends."""
-        self._link = await self._links.open(self._endpoint.address, on_close, timeout)
+        self._link = await self._links.open(self._endpoint, on_close, timeout)
 
     async def adopt(self, timeout: float) -> bool:
         """Ask the shim whether it has the task; False if it has none. Raises Unavailable, DeadlineExceeded."""
@@ -119,8 +120,14 @@ class ShimTask:
         self.pid_ = (await self._call("Create", request, pb.CreateTaskResponse)).pid
 
     async def start(self, exec_id: str = "") -> int:
+        if (
+            exec_id in self._started
+        ):  # containerd's shim of 2.4 counts wrong, and panics at the end, if it is asked twice
+            raise FailedPrecondition(f"exec {exec_id!r} of task {self._id!r}: cannot start: it was started before")
         request = pb.StartRequest(id=self._id, exec_id=exec_id)
         pid = (await self._call("Start", request, pb.StartResponse)).pid
+        if exec_id:
+            self._started.add(exec_id)
         told = self._streams.told(exec_id) if self._streams is not None else None
         if told is not None and told.stdin == f"{CRI_STDIN}?once":
             # The shim holds the FIFO open too, and ends stdin only when both have closed it.
@@ -208,6 +215,7 @@ class ShimTask:
         await self._close_streams(exec_id)
         if exec_id:
             self._waits.pop(exec_id, None)
+            self._started.discard(exec_id)
         else:
             self.over(ended)
             await self._finish(self)

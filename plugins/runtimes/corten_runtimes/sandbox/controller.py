@@ -272,7 +272,7 @@ class ShimSandboxes:
         return None
 
     async def _reached(self, key: Key, bundle: str, record: Mapping[str, object]) -> SandboxShim | None:
-        endpoint = ShimEndpoint(str(record.get("address")), 3 if record.get("version") == 3 else 2)
+        endpoint = bundles.endpoint(record)
         self._shims.adopt(bundle)
         shim: SandboxShim | None = None
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from corten.contracts.runtime import ShimEndpoint
 from corten.errors import InvalidArgument
 
-PROTOCOL = "ttrpc"
+PROTOCOLS = ("ttrpc", "grpc")
 TASKS_SINCE = 3
 """The version of the shim API from which on a sandbox's shim takes tasks; older ones want a shim for each."""
 
@@ -31,12 +31,12 @@ class Endpoints:
 def url(endpoint: ShimEndpoint) -> str:
     """As the sandbox API writes it: `ttrpc+unix:///run/…`."""
     address = endpoint.address if "://" in endpoint.address else f"unix://{endpoint.address}"
-    return f"{PROTOCOL}+{address}"
+    return f"{endpoint.protocol}+{address}"
 
 
 def parsed(address: str, version: int) -> ShimEndpoint:
     """The reverse of `url`. Raises InvalidArgument for a protocol or a kind of socket that is not spoken here."""
     protocol, plus, rest = address.partition("+")
-    if not plus or protocol != PROTOCOL or not rest.startswith("unix://"):
-        raise InvalidArgument(f"task address {address!r}: only {PROTOCOL}+unix://PATH is spoken here")
-    return ShimEndpoint(rest, version or TASKS_SINCE)
+    if not plus or protocol not in PROTOCOLS or not rest.startswith("unix://"):
+        raise InvalidArgument(f"task address {address!r}: only ttrpc+unix://PATH and grpc+unix://PATH are spoken here")
+    return ShimEndpoint(rest, version or TASKS_SINCE, protocol)

@@ -41,7 +41,7 @@ class SandboxShim:
 
     async def connect(self, lost: Callable[[], None], timeout: float = SHORT) -> None:
         """Raises Unavailable, also after `timeout` seconds; `lost` is called when the connection breaks."""
-        self._link = await self._links.open(self.endpoint.address, lost, timeout)
+        self._link = await self._links.open(self.endpoint, lost, timeout)
 
     async def disconnect(self) -> None:
         """Let go; the shim goes on."""

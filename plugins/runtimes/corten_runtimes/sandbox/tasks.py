@@ -76,6 +76,6 @@ class SandboxedTasks:
 
 def _record(bundle: Path, endpoint: ShimEndpoint, sandbox: str) -> None:
     known = {"schema": 1, "kind": KIND, "boot_id": bundles.boot_id(), "sandbox": sandbox}
-    record = {"version": endpoint.version, "address": endpoint.address, "protocol": "ttrpc", "corten": known}
+    record = {"version": endpoint.version, "address": endpoint.address, "protocol": endpoint.protocol, "corten": known}
     bundles.write_private(bundle / "sandbox", sandbox.encode())
     bundles.write_bootstrap(bundle, record)
