@@ -65,7 +65,7 @@ class CriServices:
         image_volumes = ImageVolumes(parts)
         self.exits = Exits(parts, partial(spec_of, parts))
         stop = Stop(parts, self.exits)
-        removal = ContainerRemoval(parts, stop)
+        removal = ContainerRemoval(parts, stop, self.exits)
         creation = Creation(parts, removal, pausing, image_volumes)
         execs = ContainerExecs(parts)
         self._way_back = WayBack(parts, Update(parts).set, lambda id: stop.stop(id, 0))

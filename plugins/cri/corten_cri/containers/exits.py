@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.runtime import Exit, Task
-from corten.errors import CortenError, FailedPrecondition, NotFound
+from corten.errors import CortenError, NotFound
 
 from ..parts import Parts
 from ..pods import nri_pods
@@ -95,26 +95,22 @@ class Exits:
             log.error("container %s: its end could not be recorded", id, exc_info=error)
 
     async def _until_end(self, task: Task) -> None:
+        """The task is deleted first, which waits for the last of its output; one that does not go holds up nothing."""
         try:
             exit = await task.wait()
         except NotFound:
             exit = Exit(0, UNKNOWN_EXIT, time.time_ns())
-        deleted = await self._deleted(task)
-        await self.record(task.id, deleted or exit)
-
-    async def _deleted(self, task: Task) -> Exit | None:
-        """How it ended, as its deletion tells; None if it was gone, or would not go."""
         for attempt in range(ATTEMPTS):
             try:
-                return await task.delete()
+                await task.delete()
+                break
             except NotFound:
-                return None
+                break
             except CortenError as error:
                 log.warning("container %s: its task cannot be deleted (attempt %d): %s", task.id, attempt + 1, error)
-                if isinstance(error, FailedPrecondition) and attempt == 0:
-                    await self.record(task.id, await task.wait())
+                await self.record(task.id, exit)
                 await asyncio.sleep(PAUSE)
-        return None
+        await self.record(task.id, exit)
 
     async def _save(self, container: Container) -> None:
         try:

@@ -13,6 +13,7 @@ from ..parts import SCOPE, Parts
 from ..pods import nri_pods
 from ..state.containers import Container
 from . import folders, nri_containers
+from .exits import Exits
 from .specs import spec_of
 from .stopping import Stop
 
@@ -22,9 +23,10 @@ log = logging.getLogger(__name__)
 class Removal:
     """Used on the event loop; every step may be done again."""
 
-    def __init__(self, parts: Parts, stop: Stop) -> None:
+    def __init__(self, parts: Parts, stop: Stop, exits: Exits) -> None:
         self._parts = parts
         self._stop = stop
+        self._exits = exits
 
     async def remove(self, id: str) -> None:
         """Harmless for one that is gone. Raises FailedPrecondition while it is being started or removed."""
@@ -37,6 +39,7 @@ class Removal:
         parts.containers.put(replace(container, removing=True))
         try:
             await self._stop.stop(id, 0)
+            await self._exits.ended(id)  # its task goes a moment after its end is known
             await self._remove(parts.containers.find(id) or container)
         except BaseException:
             if (found := parts.containers.find(id)) is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from corten.oci.options import Namespaces, Resources, Security, SpecOptions, Use
 from ..annotations import of_pod
 from ..contracts import NAMESPACE
 from ..parts import SCOPE, Parts
-from ..state.pods import Pod
+from ..state.pods import Pod, PodState
 from ..state.store import kept_labels
 from .namespaces_of import namespaces_of
 from .pause_program import NAME, ensure_root
@@ -48,16 +48,26 @@ class Pausing:
     async def ensure(self, pod_id: str) -> int:
         """The pid of the pod's pause process, which is started if there is none yet. Raises FailedPrecondition."""
         parts = self._parts
-        async with parts.pod_locks.holding(f"pause {pod_id}"):
+        async with parts.pod_locks.holding(_lock(pod_id)):
             pod = parts.pods.get(pod_id)
             if not pod.pause:
-                pod = await self.begin(pod)
-                parts.pods.put(pod)
-                await parts.stored(parts.store.save_pod, pod)
+                pod = await self._begun(pod)
             try:
                 return (await parts.task(pod.id)).pid
             except NotFound as error:
                 raise FailedPrecondition(f"pod sandbox {pod.id}: its pause process has ended") from error
+
+    async def _begun(self, pod: Pod) -> Pod:
+        """A pod that was stopped meanwhile does not keep it."""
+        parts = self._parts
+        await self.begin(pod)
+        now = parts.pods.find(pod.id)
+        if now is None or now.state is not PodState.READY:
+            await self._end(pod)
+            raise FailedPrecondition(f"pod sandbox {pod.id}: it was stopped while its pause process was started")
+        now = parts.pods.put(replace(now, pause=pod.id))
+        await parts.stored(parts.store.save_pod, now)
+        return now
 
     async def pid(self, pod: Pod) -> int:
         """Of the pause process; 0 for none."""
@@ -75,13 +85,17 @@ class Pausing:
             await task.start()
         except BaseException:
             with suppress(CortenError):
-                await self.end(pod)
+                await self._end(pod)
             raise
         self.watch(pod, task)
         return replace(pod, pause=pod.id)
 
     async def end(self, pod: Pod) -> None:
         """Kill it and take away its task, record and snapshot; harmless if there is none."""
+        async with self._parts.pod_locks.holding(_lock(pod.id)):
+            await self._end(pod)
+
+    async def _end(self, pod: Pod) -> None:
         parts = self._parts
         with suppress(NotFound):
             await _ended(await parts.task(pod.id))
@@ -160,6 +174,10 @@ class Pausing:
         )
 
 
+def _lock(pod_id: str) -> str:
+    return f"pause {pod_id}"
+
+
 def _with_spec(stored: StoredContainer, document: spec.Spec) -> StoredContainer:
     return replace(stored, spec=AnyValue(spec.SPEC_TYPE, json.dumps(document, separators=(",", ":")).encode()))
 
@@ -174,7 +192,3 @@ async def _ended(task: Task) -> None:
 
 def _unwatched(pod: Pod, task: Task) -> None:
     return
-
-
-Ensure = Callable[[str], Awaitable[int]]
-"""`Pausing.ensure`."""
