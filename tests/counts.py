@@ -17,6 +17,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "walk entries": (500, 20000),
     "exec probes": (120, 10_000),
     "pods with two containers": (4, 110),
+    "kill during unpack": (4, 40),
     "random stacks of layers": (40, 2000),
     "short lived exits": (20, 240),
     "streamed execs": (40, 10000),

@@ -106,6 +106,19 @@ class Cleaner(Protocol):
 
 
 @runtime_checkable
+class Repairer(Protocol):
+    """What a snapshotter has in addition if it finds damaged trees: `stat` and `prepare` raise DataLoss for these."""
+
+    def replace(self, name: str, key: str) -> None:
+        """Put the tree of the active `key` in the place of the damaged committed `name`'s; `key` is gone then.
+
+        What was built on `name` stays. Raises NotFound, FailedPrecondition if `name` is not damaged, or if `key` is
+        not active on the same parent.
+        """
+        ...
+
+
+@runtime_checkable
 class Syncer(Protocol):
     """What a snapshotter has in addition if it can write many trees to disk at once."""
 

@@ -19,8 +19,8 @@ from corten import labels as label_rules
 from corten.api.events.snapshot_pb2 import SnapshotCommit, SnapshotPrepare, SnapshotRemove
 from corten.contracts.mounts import Mount
 from corten.contracts.scope import Scope
-from corten.contracts.snapshots import SnapshotInfo, Snapshotter, Syncer, Usage
-from corten.errors import AlreadyExists, FailedPrecondition, NotFound
+from corten.contracts.snapshots import Repairer, SnapshotInfo, Snapshotter, Syncer, Usage
+from corten.errors import AlreadyExists, FailedPrecondition, NotFound, Unimplemented
 
 from . import resources, rows, schema
 from .common import Common
@@ -91,6 +91,14 @@ class NamespacedSnapshotter:
         """Of `Syncer`; where the backend is none, each commit writes its tree to disk."""
         if isinstance(self._backend, Syncer):
             self._backend.sync([self._record(key).backend_key for key in keys])
+
+    def replace(self, name: str, key: str) -> None:
+        """Of `Repairer`. Raises Unimplemented where the backend is none."""
+        if not isinstance(self._backend, Repairer):
+            raise Unimplemented(f"snapshotter {self._name}: it does not repair snapshots (remove and make them anew)")
+        with self._common.holds.alone(self._lock(name), self._lock(key)):
+            self._backend.replace(self._record(name).backend_key, self._record(key).backend_key)
+            self._common.store.write(partial(self._remove, key), removes=True)
 
     def remove(self, key: str) -> None:
         with self._common.holds.alone(self._lock(key)):

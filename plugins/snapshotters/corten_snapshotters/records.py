@@ -7,7 +7,9 @@
       parent   INTEGER  id of a committed snapshot, or null
       created, updated  nanoseconds since the epoch
       labels   TEXT     JSON object
-      size, inodes      usage, once committed; size is -1 until somebody asks
+      size, inodes      usage, once committed; size is -1 until it is measured
+      bytes             of all regular files together, when it was measured; else -1
+      state             `State`
 
 SQLite with a write-ahead log and synchronous=FULL: a transaction that returned survives a power cut. One connection is
 shared under a lock, since a call takes microseconds. Not LMDB: its keys end at 511 bytes while names may have 32 KiB,
@@ -20,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from pathlib import Path
 from threading import RLock
 
@@ -35,7 +38,7 @@ from corten.errors import (
     Unknown,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE = 256
 """Records read at once by a walk; no transaction lives between two pages."""
 
@@ -49,10 +52,18 @@ CREATE TABLE snapshots (
     updated INTEGER NOT NULL,
     labels TEXT NOT NULL,
     size INTEGER NOT NULL DEFAULT 0,
-    inodes INTEGER NOT NULL DEFAULT 0
+    inodes INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT -1,
+    state INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX children ON snapshots (parent);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
+"""
+
+_FROM_1 = """
+ALTER TABLE snapshots ADD COLUMN bytes INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE snapshots ADD COLUMN state INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
 """
 
 _SELECT = """
@@ -76,6 +87,14 @@ class Record:
     info: SnapshotInfo
     usage: Usage = field(default_factory=Usage)
     parents: tuple[int, ...] = ()
+
+
+class State(IntEnum):
+    """Of a committed tree after a power loss (`soundness`)."""
+
+    SOUND = 0
+    DOUBTFUL = 1
+    DAMAGED = 2
 
 
 class Records:
@@ -153,10 +172,53 @@ class Records:
                 (name, Kind.COMMITTED.value, now, now, _dump(labels), above, record.id),
             )
 
-    def measured(self, id: int, usage: Usage) -> None:
-        """Note the usage of a committed snapshot."""
+    def measured(self, id: int, usage: Usage, size: int) -> None:
+        """Note the usage of a committed snapshot, and how many bytes its regular files have together."""
+        query = "UPDATE snapshots SET size=?, inodes=?, bytes=? WHERE id=? AND kind=? AND state=0"
         with self.writing():
-            self._db.execute("UPDATE snapshots SET size=?, inodes=? WHERE id=?", (usage.size, usage.inodes, id))
+            self._db.execute(query, (usage.size, usage.inodes, size, id, Kind.COMMITTED.value))
+
+    def doubt(self) -> int:
+        """Every measured tree may be damaged; how many these are."""
+        with self.writing():
+            query = "UPDATE snapshots SET state=? WHERE kind=? AND bytes >= 0 AND state=?"
+            return self._db.execute(query, (State.DOUBTFUL, Kind.COMMITTED.value, State.SOUND)).rowcount
+
+    def judge(self, id: int, state: State) -> None:
+        with self.writing():
+            self._db.execute("UPDATE snapshots SET state=? WHERE id=?", (state, id))
+
+    def in_state(self, state: State) -> set[int]:
+        """Ids of the committed snapshots in this state."""
+        with self._lock, _mapped(f"{self._what}: read states"):
+            rows = self._db.execute("SELECT id FROM snapshots WHERE state=? AND kind=?", (state, Kind.COMMITTED.value))
+            return {id for (id,) in rows}
+
+    def condition(self, id: int) -> tuple[State, int, int]:
+        """State, inodes and bytes of a snapshot. Raises NotFound."""
+        with self._lock, _mapped(f"{self._what}: read state"):
+            row = self._db.execute("SELECT state, inodes, bytes FROM snapshots WHERE id=?", (id,)).fetchone()
+        if row is None:
+            raise NotFound(f"snapshot {id} in {self._what} does not exist")
+        return State(row[0]), row[1], row[2]
+
+    def replace(self, name: str, key: str) -> tuple[int, int]:
+        """The active `key` is gone, its tree is for the damaged `name`: the ids of both, `name`'s first.
+
+        Raises NotFound, FailedPrecondition if `name` is not damaged or `key` not active on the same parent.
+        """
+        with self.writing():
+            damaged, made = self.get(name), self.get(key)
+            if self.condition(damaged.id)[0] is not State.DAMAGED:
+                raise FailedPrecondition(f"{self.title(name)} is not damaged: nothing takes its place")
+            if made.info.kind is not Kind.ACTIVE or made.info.parent != damaged.info.parent:
+                raise FailedPrecondition(
+                    f"{self.title(key)} cannot take its place: it is not active on the same parent"
+                )
+            self._db.execute("DELETE FROM snapshots WHERE id=?", (made.id,))
+            query = "UPDATE snapshots SET state=?, size=-1, bytes=-1 WHERE id=?"
+            self._db.execute(query, (State.SOUND, damaged.id))
+            return damaged.id, made.id
 
     def committable(self, name: str, key: str, parent: str = "") -> Record:
         """The active `key` that may become `name` on `parent`.
@@ -249,6 +311,8 @@ class Records:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        elif version == 1:
+            self._db.executescript(f"BEGIN; {_FROM_1} COMMIT;")
         elif version != SCHEMA_VERSION:
             raise FailedPrecondition(
                 f"{path} has schema {version}, and this Corten reads {SCHEMA_VERSION}: upgrade Corten"

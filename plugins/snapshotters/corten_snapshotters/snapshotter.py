@@ -24,6 +24,7 @@ from corten.linux import idmaps
 assert sys.platform != "win32"
 
 from .records import Record, Records
+from .soundness import Soundness
 from .trees import Trees, flush, measure
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class DirectorySnapshotter(ABC):
         self._sync_remove = sync_remove
         self._trees = Trees(root)
         self._records = Records(root / "metadata.db", name)
+        self._soundness = Soundness(self._records, self._trees, name)
         self._synced: set[int] = set()
         """Ids of active snapshots whose trees are on disk already."""
         self._reconcile()
@@ -71,7 +73,10 @@ class DirectorySnapshotter(ABC):
         return record.info
 
     def stat(self, key: str) -> SnapshotInfo:
-        return self._shown(self._records.get(key))
+        """Raises DataLoss for one whose tree was damaged."""
+        record = self._records.get(key)
+        self._soundness.ensure(record)
+        return self._shown(record)
 
     def update(self, info: SnapshotInfo, fieldpaths: Sequence[str] = ()) -> SnapshotInfo:
         with self._records.writing():
@@ -85,9 +90,9 @@ class DirectorySnapshotter(ABC):
         record = self._records.get(key)
         if record.info.kind is Kind.VIEW or (record.info.kind is Kind.COMMITTED and record.usage.size >= 0):
             return record.usage
-        usage = measure(self._trees.fs(record.id))
+        usage, length = measure(self._trees.fs(record.id))
         if record.info.kind is Kind.COMMITTED:
-            self._records.measured(record.id, usage)
+            self._records.measured(record.id, usage, length)
         return usage
 
     def mounts(self, key: str) -> list[Mount]:
@@ -113,11 +118,20 @@ class DirectorySnapshotter(ABC):
             flush(self._trees.fs(record.id))
         self._records.commit(name, key, checked, parent)
         self._synced.discard(record.id)
+        self._soundness.committed(record.id)
 
     def sync(self, keys: Sequence[str]) -> None:
         ids = [self._records.get(key).id for key in keys]
         flush(self._trees.root)
         self._synced.update(ids)
+
+    def replace(self, name: str, key: str) -> None:
+        tree = self._trees.fs(self._records.get(key).id)
+        flush(tree)
+        with self._records.writing():
+            old, new = self._records.replace(name, key)
+            self._trees.swap(old, new)
+        self._soundness.repaired(old)
 
     def remove(self, key: str) -> None:
         try:
@@ -141,18 +155,24 @@ class DirectorySnapshotter(ABC):
         self._trees.keep_reserve()
 
     def close(self) -> None:
+        self._soundness.close()
         self._records.close()
 
     def _create(self, kind: Kind, key: str, parent: str, labels: Mapping[str, str]) -> list[Mount]:
         checked = _checked(labels)
         owner = self._mapped_root(checked, self._records.title(key))
         self._records.ensure_free(key)
-        base = self._records.committed(parent).id if parent else None
+        base = self._sound_parent(parent) if parent else None
         with self._trees.making() as made:
             self._make(made, kind, base)
             if owner is not None and base is not None:
                 os.chown(made / "fs", *owner)
             return self._mounts(self._record_tree(made, kind, key, parent, checked))
+
+    def _sound_parent(self, parent: str) -> int:
+        record = self._records.committed(parent)
+        self._soundness.ensure(record)
+        return record.id
 
     def _mapped_root(self, labels: Mapping[str, str], title: str) -> tuple[int, int] | None:
         """Who owns the root of a snapshot with mapped ids, on the host; None without."""
@@ -181,11 +201,14 @@ class DirectorySnapshotter(ABC):
 
     def _reconcile(self) -> None:
         """After a crash: empty trees for active snapshots without one; what has no record is deleted by `cleanup`."""
+        lost = []
         for id, kind in self._records.ids().items():
             if kind is Kind.COMMITTED and not self._trees.fs(id).is_dir():
                 log.error("%s: the tree of committed snapshot %d is gone: %s", self._name, id, self._trees.fs(id))
+                lost.append(id)
             elif kind is not Kind.COMMITTED and self._trees.restore(id, self._has_work(kind)):
                 log.warning("%s: the tree of snapshot %d was lost; it starts empty", self._name, id)
+        self._soundness.lost(lost)
         self.cleanup()
 
 

@@ -100,6 +100,13 @@ class Trees:
                 self.delete(target.name)
             made.rename(target)
 
+    def swap(self, id: int, other: int) -> None:
+        """The tree of `other` takes the place of that of `id`, if that is there; the old one becomes waste."""
+        with mapped(f"put the tree of snapshot {other} in the place of {id}"):
+            if (self._snapshots / str(id)).exists():
+                (self._snapshots / str(id)).rename(self._snapshots / f"damaged-{id}-{os.urandom(4).hex()}")
+            (self._snapshots / str(other)).rename(self._snapshots / str(id))
+
     def withdraw(self, id: int) -> None:
         """Delete what `place` placed, when its record could not be written."""
         self.delete(str(id))
@@ -148,9 +155,12 @@ def empty_tree(made: Path, *, work: bool, like: Path | None) -> None:
         fs.chmod(stat.S_IMODE(found.st_mode))
 
 
-def measure(tree: Path) -> Usage:
-    """Disk use of a tree: blocks of 512 bytes, hard links once (as `du`); what vanishes meanwhile does not count."""
-    size = inodes = 0
+def measure(tree: Path) -> tuple[Usage, int]:
+    """Disk use of a tree: blocks of 512 bytes, hard links once (as `du`); what vanishes meanwhile does not count.
+
+    And the bytes of its regular files together.
+    """
+    size = inodes = length = 0
     linked: set[tuple[int, int]] = set()
     pending = [os.fspath(tree)]
     found = os.lstat(tree)
@@ -168,8 +178,9 @@ def measure(tree: Path) -> Usage:
             elif stat.S_ISDIR(found.st_mode):
                 pending.append(entry.path)
             size += found.st_blocks * 512
+            length += found.st_size if stat.S_ISREG(found.st_mode) else 0
             inodes += 1
-    return Usage(size, inodes)
+    return Usage(size, inodes), length
 
 
 def flush(tree: Path) -> None:

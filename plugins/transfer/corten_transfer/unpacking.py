@@ -70,6 +70,7 @@ class Unpacking:
         told = reference if self._parts.remote(self._name) else ""
         layers, digest = image.manifest.layers, image.descriptor.digest
         steps = unpack.plan(layers, image.config.diff_ids, reference=told, manifest=digest)
+        await self._repair(steps, incoming)
         missing = await self._pool("snapshots", self._work.missing, steps)
         async with self._alone(missing):
             missing = await self._pool("snapshots", self._work.missing, missing)
@@ -82,6 +83,21 @@ class Unpacking:
         if top := unpack.chain_id(image.config.diff_ids):
             labels = gc_labels.of_unpacked(self._name, top)
             await self._pool("content", self._work.relabel, image.manifest.config.digest, labels)
+
+    async def _repair(self, steps: Sequence[UnpackStep], incoming: Incoming) -> None:
+        """Unpack anew what was damaged when the machine went down, below what is built on it."""
+        while (found := await self._pool("snapshots", self._work.damaged, steps)) is not None:
+            async with self._alone([found]):
+                if await self._pool("snapshots", self._work.damaged, [found]) is None:
+                    continue  # another pull has repaired it
+                labels = {key: value for key, value in found.labels.items() if key != unpack.SNAPSHOT_REF}
+                step = replace(found, labels=labels, key=unpack.extract_key(found.chain_id))
+                prepared = await self._prepare(step, alone=False)
+                incoming.want([step.layer])
+                await incoming.ready(step.layer)
+                if prepared is not None:
+                    filled = await self._fill(prepared, None)
+                    await self._operation("repair a snapshot", self._pool("diff", self._work.repair, filled))
 
     async def _unpack(self, steps: Sequence[UnpackStep], incoming: Incoming) -> None:
         if len(steps) > 1 and self._parts.rebases(self._name):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from corten.contracts.content import ContentInfo, ContentStore
 from corten.contracts.diff import Arriving, Differ, StreamDiffer, Unpacked
 from corten.contracts.mounts import Mount
-from corten.contracts.snapshots import Snapshotter, Syncer
+from corten.contracts.snapshots import Repairer, Snapshotter, Syncer
 from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, NotFound, Unimplemented
 from corten.oci_image.unpack import UnpackStep
 
@@ -39,6 +39,27 @@ class Work:
         self._differ = differ
         self._content = content
         self.keys: set[str] = set()
+
+    def damaged(self, steps: Sequence[UnpackStep]) -> UnpackStep | None:
+        """The lowest whose snapshot is there and damaged."""
+        for step in steps:
+            try:
+                self._snapshots.stat(step.chain_id)
+            except NotFound:
+                return None
+            except DataLoss:
+                return step
+        return None
+
+    def repair(self, filled: Filled) -> None:
+        """Put what was unpacked in the place of the damaged snapshot. Raises Unimplemented if that cannot be done."""
+        step = filled.prepared.step
+        if not isinstance(self._snapshots, Repairer):
+            raise Unimplemented(
+                f"snapshot {step.chain_id} is damaged: remove it and what is built on it, and pull again"
+            )
+        self._snapshots.replace(step.chain_id, step.key)
+        self.keys.discard(step.key)
 
     def missing(self, steps: Sequence[UnpackStep]) -> list[UnpackStep]:
         """The steps from the first on that has no snapshot."""
