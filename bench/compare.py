@@ -1,7 +1,8 @@
-"""Corten and Debian's containerd 1.6 side by side in one sitting: same client, same registry, interleaved.
+"""Corten and a containerd side by side in one sitting: same client, same registry, interleaved.
 
 Usage: compare.py [--quick] [--only NAME[,NAME…]]. Prints a Markdown table with the budgets of the design beside it.
-The stores lie on a memory-backed file system. containerd 1.6 has no transfer service: pulls are its client's pulls.
+The stores lie on a memory-backed file system. The peer is Debian's containerd 1.6, whose pulls are its client's, or
+another one in the folder `CORTEN_PEERS` (see `sides`): from 2.0 on the daemon pulls on both sides.
 """
 
 import argparse
@@ -15,7 +16,10 @@ from pathlib import Path
 import image as images
 import measures
 from peers import registry
-from sides import TMPFS, Side, sides
+from sides import TMPFS, Side, peer_version, sides
+
+BIG = "40,000 files in 6 layers"
+ONE = "one layer of 1 GiB"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Sitting:
     both: list[Side]
     small: str
     big: str
+    one: str
     quick: bool
 
     def pick(self, quick: int, full: int) -> int:
@@ -68,11 +73,22 @@ def memory(s: Sitting) -> list[Row]:
 
 def pull(s: Sitting) -> list[Row]:
     runs = s.pick(1, 3)
-    figures = measures.pull(s.both, s.big, runs)
-    own = measures.corten_pull(s.both[0], s.big, runs)
+    return [line for image, what in ((s.big, BIG), (s.one, ONE)) for line in pulls(s, image, what, runs)]
+
+
+def pulls(s: Sitting, image: str, what: str, runs: int) -> list[Row]:
+    """The client's pull, and the daemon's: that of `ctr` where it knows transfers, else `corten pull`."""
+    if peer_version() >= (2, 0):
+        by_client = measures.pull(s.both, image, runs, "--local")
+        by_daemon = measures.pull(s.both, image, runs)
+        word = "by the daemons"
+    else:
+        by_client = measures.pull(s.both, image, runs)
+        by_daemon = {"corten": measures.corten_pull(s.both[0], image, runs), "containerd": by_client["containerd"]}
+        word = "by `corten pull` against containerd's `ctr`"
     return [
-        row("pull and unpack, 40,000 files, 6 layers, by `ctr` on both sides", "s", figures, "≤ 0.6 ×"),
-        Row("the same by `corten pull` against containerd's `ctr`", "s", own, figures["containerd"], "≤ 0.3 ×"),
+        row(f"pull and unpack, {what}, fetched by `ctr`", "s", by_client, "≤ 0.6 ×"),
+        row(f"the same {word}", "s", by_daemon, "≤ 0.3 ×"),
     ]
 
 
@@ -112,7 +128,8 @@ MEASURES: dict[str, Callable[[Sitting], list[Row]]] = {
 
 def show(rows: list[Row]) -> str:
     """The table."""
-    lines = ["| what | Corten | containerd 1.6 | ratio | budget |", "|---|---|---|---|---|"]
+    version = ".".join(map(str, peer_version()))
+    lines = [f"| what | Corten | containerd {version} | ratio | budget |", "|---|---|---|---|---|"]
     lines += [
         f"| {r.what} | {r.corten:.4g} {r.unit} | {r.peer:.4g} {r.unit} | {r.corten / r.peer:.2f} | {r.budget} |"
         for r in rows
@@ -132,9 +149,10 @@ def main() -> None:
             small = images.push_small(folder, host)
             size = (4000, 80) if args.quick else (40000, 800)
             big = images.push_big(folder, host, *size) if "pull" in names else ""
+            one = images.push_one(folder, host, 64 if args.quick else 1024) if "pull" in names else ""
             for side in both:
                 side.run("images", "pull", "--plain-http", small)
-            sitting = Sitting(both, small, big, args.quick)
+            sitting = Sitting(both, small, big, one, args.quick)
             rows = [row for name in names for row in measured(name, sitting)]
         print(show(rows))
     finally:

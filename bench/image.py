@@ -97,3 +97,10 @@ def push_big(folder: Path, host: str, files: int, megabytes: int) -> str:
     tars = [base(), *(bulk(n, each, megabytes * 1024 * 1024 // files) for n in range(1, 6))]
     push(folder / "big", reference, tars)
     return reference
+
+
+def push_one(folder: Path, host: str, megabytes: int) -> str:
+    """One layer of that size besides the base, in large files."""
+    reference = f"{host}/bench/one:latest"
+    push(folder / "one", reference, [base(), bulk(9, megabytes // 16, 16 << 20)])
+    return reference

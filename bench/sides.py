@@ -1,4 +1,8 @@
-"""The two sides of a comparison: cortend and Debian's containerd, each on its own memory-backed folder."""
+"""The two sides of a comparison: cortend and a containerd, each on its own memory-backed folder.
+
+The containerd is Debian's, or that of the folder `CORTEN_PEERS`, which then has `containerd`, `ctr` and
+`containerd-shim-runc-v2`; its `ctr` is the client of both sides.
+"""
 
 import os
 import shutil
@@ -14,6 +18,20 @@ from pathlib import Path
 
 TMPFS = "/dev/shm"
 BIN = Path(sys.executable).parent
+PEERS = os.environ.get("CORTEN_PEERS", "")
+PEER_ENV = {**os.environ, "PATH": f"{PEERS}:{os.environ['PATH']}"} if PEERS else dict(os.environ)
+
+
+def peer(name: str) -> str:
+    """A program of the peer."""
+    return f"{PEERS}/{name}" if PEERS else name
+
+
+def peer_version() -> tuple[int, int]:
+    """Major and minor version of the containerd measured against."""
+    words = subprocess.run([peer("containerd"), "--version"], capture_output=True, text=True, check=True).stdout.split()
+    major, minor = words[2].lstrip("v").split(".")[:2]
+    return int(major), int(minor)
 
 
 @dataclass
@@ -33,10 +51,10 @@ class Side:
         own = ["--root", f"{self.folder}/root", "--state", f"{self.folder}/state", "--address", self.address]
         if self.name == "corten":
             return [str(BIN / "cortend"), *own, "-l", "warn"]
-        return ["containerd", "-c", str(self._containerd_config()), *own, "-l", "warn"]
+        return [peer("containerd"), "-c", str(self._containerd_config()), *own, "-l", "warn"]
 
     def ctr(self, *args: str) -> list[str]:
-        return ["ctr", "--address", self.address, "--namespace", "bench", *args]
+        return [peer("ctr"), "--address", self.address, "--namespace", "bench", *args]
 
     def run(self, *args: str) -> str:
         """Run ctr to its end; standard output."""
@@ -49,7 +67,8 @@ class Side:
         """Start the daemon; seconds until it answered its first call."""
         with (self.folder / "log").open("ab") as log:
             began = time.perf_counter()
-            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, start_new_session=True)
+            env = dict(os.environ) if self.name == "corten" else PEER_ENV
+            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, start_new_session=True, env=env)
         while subprocess.run(self.ctr("version"), capture_output=True, check=False).returncode:
             if self.process.poll() is not None or time.perf_counter() - began > 60:
                 raise RuntimeError(f"{self.name} did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
@@ -90,7 +109,9 @@ class Side:
 
     def _containerd_config(self) -> Path:
         path = self.folder / "config.toml"
-        path.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        cri = ["grpc.v1.cri", *(["cri.v1.images", "cri.v1.runtime"] if peer_version() >= (2, 0) else [])]
+        disabled = ", ".join(f'"io.containerd.{id}"' for id in cri)
+        path.write_text(f"version = {3 if peer_version() >= (2, 0) else 2}\ndisabled_plugins = [{disabled}]\n")
         return path
 
 
