@@ -369,8 +369,14 @@ async def test_check_asks_every_plugin_and_tells_what_is_wrong(cni: World) -> No
     assert cni.sequence()[2:] == ["CHECK one", "CHECK two"]
     assert cni.calls("CHECK")[0]["input"]["prevResult"]["ips"]
     cni.does("two", "CHECK", 'echo \'{"code": 100, "msg": "route is gone"}\'; exit 1')
+    shown = network.describe_pod("pod1")
+    assert shown is not None
+    assert shown["LastCheck"] == "OK"
     with pytest.raises(FailedPrecondition, match="network test: CNI plugin two: route is gone"):
         await network.check(cni.pod())
+    shown = network.describe_pod("pod1")
+    assert shown is not None
+    assert shown["LastCheck"] == "network test: CNI plugin two: route is gone"
 
 
 @pytest.mark.parametrize(("version", "more"), [("0.3.1", {}), ("1.0.0", {"disableCheck": True})])

@@ -70,10 +70,25 @@ class Recovery:
         await self._logged("folders without record", self._drop_folders())
         known = [network_of(pod) for pod in self._parts.pods.all() if pod.pins.net]
         await self._logged("networks without pod", self._parts.network.collect(known))
+        self._parts.supervisor.background("cri: networks of pods are as they were made", self._check_networks())
         log.info(
             "CRI: %d pod sandboxes and %d containers are known again after %.3f s",
             len(self._parts.pods.all()), len(self._parts.containers.all()), time.monotonic() - began,
         )  # fmt: skip
+
+    async def _check_networks(self) -> None:
+        """CHECK, one pod after the other, beside all calls; the verbose status of a pod has the outcome too.
+
+        No warning: widespread plugins complain of what harms nobody (bridge, when its bridge has got another port).
+        """
+        for pod in self._parts.pods.all():
+            try:
+                if pod.pins.net and pod.state is PodState.READY:
+                    await self._parts.network.check(network_of(pod))
+            except CortenError as error:
+                now = self._parts.pods.find(pod.id)
+                if now is not None and now.state is PodState.READY:
+                    log.info("pod sandbox %s: its network is not as it was made: %s", pod.id, error)
 
     async def _recover_pods(self, tasks: dict[str, Task]) -> list[Pod]:
         """Those that were never ready are returned, not recovered."""

@@ -18,6 +18,9 @@ from .invocation import Invocation, PluginError, Plugins
 STATUS_DEADLINE = 10.0
 """Seconds that a plugin may take to say whether it is ready: the kubelet asks again and again."""
 
+GC_DEADLINE = 10.0
+"""Seconds that a plugin may take to collect: no pod is attached meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attaching:
@@ -91,7 +94,7 @@ async def collect(plugins: Plugins, network: NetworkList, alive: Sequence[tuple[
     failures: list[CortenError] = []
     for plugin in network.plugins:
         try:
-            await plugins.run(plugin.type, Invocation("GC"), {**_input(network, plugin), **told})
+            await plugins.run(plugin.type, Invocation("GC"), {**_input(network, plugin), **told}, GC_DEADLINE)
         except CortenError as error:
             failures.append(error)
     if failures:

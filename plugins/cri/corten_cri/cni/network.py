@@ -56,6 +56,7 @@ class CniNetwork:
         self._folders = {name: ConfFolder(pools, *each) for name, each in settings.folders.items()}
         self._turns = Turns()
         self._stale: set[str] = set()
+        self._checked: dict[str, str] = {}
         self._left_over = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -86,13 +87,13 @@ class CniNetwork:
         return found
 
     async def check(self, pod: PodNetwork) -> None:
-        attachment = self._attachments.find(pod.id)
-        if attachment is None or not attachment.complete:
-            raise FailedPrecondition(f"pod {pod.id}: it is not attached to its networks")
-        if not _is_namespace(attachment.netns):
-            raise FailedPrecondition(f"pod {pod.id}: its network namespace {attachment.netns} is gone")
-        for each in attachment.networks:
-            await chain.check(self._plugins, each.network, attachment.attaching(each), each.result)
+        async with self._turns.of(pod.id):
+            try:
+                await self._check(pod)
+            except CortenError as error:
+                self._checked[pod.id] = error.message
+                raise
+            self._checked[pod.id] = "OK"
 
     async def teardown(self, pod: PodNetwork) -> None:
         async with self._turns.of(pod.id):
@@ -102,17 +103,19 @@ class CniNetwork:
     async def collect(self, alive: Sequence[PodNetwork]) -> None:
         ids = {pod.id for pod in alive}
         known = self._attachments.known()
-        self._later(*(each.container for each in known if each.container not in ids))
         held = [
-            (each.container, network.interface) for each in known if each.container in ids for network in each.networks
+            (each.container, attached.interface)
+            for each in known
+            if each.container in ids
+            for attached in each.networks
         ]
-        for network in {
-            network.name: network for folder in self._folders.values() for network in folder.networks
-        }.values():
+        for name, network in {each.name: each for folder in self._folders.values() for each in folder.networks}.items():
             try:
                 await chain.collect(self._plugins, network, held)
             except CortenError as error:
-                log.warning("CNI network %s: its plugins could not be told what is attached: %s", network.name, error)
+                log.warning("CNI network %s: its plugins could not be told what is attached: %s", name, error)
+        # Only now, as GC must not run beside DEL.
+        self._later(*(each.container for each in known if each.container not in ids))
 
     async def condition(self) -> NetworkCondition:
         try:
@@ -129,7 +132,10 @@ class CniNetwork:
 
     def describe_pod(self, id: str) -> Mapping[str, Any] | None:
         attachment = self._attachments.find(id)
-        return results.describe(attachment.results, self._settings.shows_loopback) if attachment else None
+        if attachment is None:
+            return None
+        checked = {"LastCheck": self._checked[id]} if id in self._checked else {}
+        return {**results.describe(attachment.results, self._settings.shows_loopback), **checked}
 
     async def update_pod_cidr(self, cidr_list: str) -> None:
         values = cidr.values(cidr_list)
@@ -146,6 +152,15 @@ class CniNetwork:
 
     def _folder(self, handler: str) -> ConfFolder:
         return self._folders.get(handler) or self._folders[DEFAULT]
+
+    async def _check(self, pod: PodNetwork) -> None:
+        attachment = self._attachments.find(pod.id)
+        if attachment is None or not attachment.complete:
+            raise FailedPrecondition(f"pod {pod.id}: it is not attached to its networks")
+        if not _is_namespace(attachment.netns):
+            raise FailedPrecondition(f"pod {pod.id}: its network namespace {attachment.netns} is gone")
+        for each in attachment.networks:
+            await chain.check(self._plugins, each.network, attachment.attaching(each), each.result)
 
     async def _attach(self, attachment: Attachment) -> tuple[str, ...]:
         async with self._locked(attachment.container) as lock:
@@ -206,6 +221,7 @@ class CniNetwork:
             raise failures[0]
         await self._pools.run(POOL, self._attachments.drop, attachment.container)
         self._stale.discard(attachment.container)
+        self._checked.pop(attachment.container, None)
 
     @asynccontextmanager
     async def _locked(self, container: str) -> AsyncIterator[int]:
