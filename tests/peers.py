@@ -46,15 +46,20 @@ def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> None:
 
 
 @contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """Debian's docker-registry over plain http; yields `127.0.0.1:PORT`."""
+def registry(folder: Path, *, locked: bool = False) -> Iterator[str]:
+    """Debian's docker-registry over plain http; yields `127.0.0.1:PORT`. `locked`: it wants ann with `secret`."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "registry.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
         f"http: {{addr: 127.0.0.1:{port}}}\n"
+        + (f"auth: {{htpasswd: {{realm: r, path: {folder}/htpasswd}}}}\n" if locked else "")
     )
+    script = 'print "ann:" . crypt("secret", "\\$2y\\$04\\$abcdefghijklmnopqrstuu")'
+    if locked:
+        hashed = subprocess.run(["perl", "-e", script], capture_output=True, check=True).stdout
+        (folder / "htpasswd").write_bytes(hashed)
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
         try:

@@ -1,18 +1,20 @@
 """Images as the kubelet sees them, with a real registry and beside other clients of the store."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import images as layouts
+import peers
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import Login, RegistryImage, ShowTransfer, TransferProgress
-from corten.errors import CortenError, DeadlineExceeded, InvalidArgument, NotFound
+from corten.errors import CortenError, DeadlineExceeded, InvalidArgument, NotFound, Unauthenticated, Unavailable
 from corten.supervisor import Supervisor
 from corten_cri.config.images import ImagesConfig
 from corten_cri.images.image import CriImage, user_of
@@ -138,6 +140,19 @@ async def imported(cri: Cri) -> Any:
 
 
 @pytest.mark.integration
+async def test_a_whole_id_is_never_the_name_of_another_image(cri: Cri, ctr: Ctr) -> None:
+    """`sha256:HEX` can be read as docker.io/library/sha256 with a tag: somebody's image in the place of another."""
+    wanted, other = await cri.pull("users"), await cri.pull("volumes")
+    name = f"docker.io/library/{wanted}"
+    ctr("images", "tag", cri.node.image("volumes"), name)
+    await until(lambda: has_tag(cri, other, name), "the name is seen")
+    assert (await status(cri, wanted)).image.id == wanted
+    await remove(cri, wanted)
+    assert not (await status(cri, wanted)).HasField("image")
+    assert (await status(cri, name)).image.id == other
+
+
+@pytest.mark.integration
 async def test_the_pause_image_is_pinned(cri: Cri, ctr: Ctr) -> None:
     id, name = await cri.pull("volumes"), "registry.k8s.io/pause:3.10.2"
     ctr("images", "tag", cri.node.image("volumes"), name)
@@ -168,6 +183,36 @@ async def test_an_image_that_is_not_there_is_said_to_be_not_there(cri: Cri) -> N
         with pytest.raises(CortenError) as raised:
             await cri.call("PullImage", pb.PullImageRequest(image=pb.ImageSpec(image=text)))
         assert isinstance(raised.value, NotFound | InvalidArgument)
+
+
+@pytest.mark.integration
+async def test_a_registry_that_wants_a_login_gets_the_one_of_the_request(cri: Cri, tmp_path: Path) -> None:
+    with peers.registry(tmp_path / "locked", locked=True) as host:
+        layout = layouts.write_layout(tmp_path / "layout", [layouts.base_layer], config={"Labels": {"locked": "yes"}})
+        to = ["--dest-tls-verify=false", "--dest-creds=ann:secret"]
+        run("skopeo", "copy", "-q", *to, f"oci:{layout}:latest", f"docker://{host}/private:1")
+
+        async def pull(**auth: str) -> str:
+            request = pb.PullImageRequest(image=pb.ImageSpec(image=f"{host}/private:1"))
+            if auth:
+                request.auth.CopyFrom(pb.AuthConfig(**auth))
+            return str((await cri.call("PullImage", request)).image_ref)
+
+        both = base64.b64encode(b"ann:secret").decode()
+        for refused in (
+            {},
+            {"username": "ann", "password": "wrong"},
+            {"auth": both, "server_address": "other.example"},
+        ):
+            with pytest.raises(Unauthenticated) as raised:
+                await pull(**refused)
+            assert "secret" not in str(raised.value) and both not in str(raised.value)
+        for good in ({"username": "ann", "password": "secret"}, {"auth": both, "server_address": f"http://{host}"}):
+            assert (await status(cri, await pull(**good))).image.repo_tags == [f"{host}/private:1"]
+    assert "secret" not in cri.node.daemon.log and both not in cri.node.daemon.log
+    await remove(cri, f"{host}/private:1")
+    with pytest.raises(Unavailable, match=host.partition(":")[0]):
+        await pull(auth=both)  # the registry is gone
 
 
 # ---------------------------------------------------------------- pulls

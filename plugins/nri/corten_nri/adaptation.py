@@ -69,8 +69,7 @@ class Adaptation:
         found = await self._pools.run(
             POOL, launching.installed, self._config.plugin_path, self._config.plugin_config_path
         )
-        for program in found:
-            await self._start_installed(program)
+        await asyncio.gather(*map(self._start_installed, found))
         if not self._config.disable_connections:
             await self._listen()
 

@@ -80,6 +80,8 @@ class Images:
     async def find(self, text: str) -> CriImage:
         """By name (short forms too), id, or the beginning of an id. Raises NotFound, InvalidArgument if ambiguous."""
         await self._read.wait()
+        if names.is_id(text):
+            return self._index.by_id(text)
         try:
             if (image := self._index.by_name(str(names.parse(text)))) is not None:
                 return image

@@ -8,6 +8,7 @@ from corten import references
 from corten.errors import CortenError
 from corten.references import Reference
 
+_WHOLE = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}", re.ASCII)
 _ID = re.compile(r"(?:sha(?:256|384|512):)?[0-9a-f]+", re.ASCII)
 
 
@@ -20,6 +21,11 @@ def parse(text: str) -> Reference:
 def may_be_id(text: str) -> bool:
     """Whether it could be an image id, or the beginning of one, with or without its algorithm."""
     return _ID.fullmatch(text) is not None
+
+
+def is_id(text: str) -> bool:
+    """Whether it is a whole id. It is then no name: `sha256:HEX` must not mean an image called sha256."""
+    return _WHOLE.fullmatch(text) is not None
 
 
 def of_pulled(reference: Reference, digest: str) -> list[str]:

@@ -19,6 +19,10 @@ POOL = "usage"
 """Kind of the threads that walk trees: apart from those that clients wait for."""
 
 
+PATIENCE = 60.0
+"""Seconds for which a measurement is waited for; then what is known is told, however old."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A snapshot's use; `at` is when it was measured, in ns since the epoch."""
@@ -71,7 +75,7 @@ class SnapshotUsage:
         """By snapshotter and key, up to two periods old: what is older, or `outdated`, is waited for."""
         refreshed = self._refreshed()
         if refreshed is not None and not self._within(2 * self._period):
-            await asyncio.shield(refreshed)
+            await asyncio.wait({refreshed}, timeout=PATIENCE)
         return self._known
 
     def outdated(self) -> None:

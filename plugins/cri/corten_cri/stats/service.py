@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 
 from corten.api.cri.v1 import runtime_pb2 as pb
-from corten.errors import CortenError, Unavailable
+from corten.errors import CortenError, DeadlineExceeded, Unavailable
 from corten.wire.service import CallContext, cancellable
 
 from ..paging import pages
@@ -25,6 +25,10 @@ from . import metrics, network
 
 POOL = "cri-stats"
 """Threads that read /proc and cgroups: apart from those that clients' changes wait for."""
+
+
+SHIM_TIMEOUT = 10.0
+"""Seconds in which a shim must tell; a container whose shim hangs is told without figures."""
 
 
 class Stats:
@@ -115,7 +119,11 @@ class Stats:
             return None
 
     async def _read(self, id: str) -> Figures:
-        return figures.of_task(await (await self._parts.task(id)).stats())
+        try:
+            async with asyncio.timeout(SHIM_TIMEOUT):
+                return figures.of_task(await (await self._parts.task(id)).stats())
+        except TimeoutError:
+            raise DeadlineExceeded(f"container {id}: its shim does not tell its statistics") from None
 
     # ---------------------------------------------------------------- pods
     def _filtered(self, wanted: pb.PodSandboxStatsFilter) -> list[Pod]:
@@ -204,9 +212,9 @@ class Stats:
         if sample is None:
             return None
         try:
-            task = await self._parts.task(container.id)
-            pids = [pid for pid, _ in await task.pids()]
-        except CortenError:
+            async with asyncio.timeout(SHIM_TIMEOUT):
+                pids = [pid for pid, _ in await (await self._parts.task(container.id)).pids()]
+        except (CortenError, TimeoutError):
             return None
         processes = await self._parts.pools.run(POOL, metrics.Processes.of, container.pid, pids)
         layer = await self._parts.images.usage.of(container.snapshotter, container.id)
