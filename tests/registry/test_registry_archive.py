@@ -1,11 +1,14 @@
 """Import of archives, of images made here and by skopeo, honest and hostile; making images is reproducible."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +50,23 @@ async def imported(data: bytes, store: MemoryContent | None = None, name: str = 
     return await import_archive(io.BytesIO(data), StoreSink(store or MemoryContent()), name=name)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+def joined(data: bytes) -> bytes:
+    """Two streams of xz, as parallel compressors write them."""
+    return lzma.compress(data[:1000]) + lzma.compress(data[1000:])
+
+
+async def test_what_would_take_much_memory_to_undo() -> None:
+    data = bytearray(lzma.compress(archive_of(IMAGE)))
+    # The size of the dictionary is a byte of the block header (xz file format, 5.3.1), which a CRC32 ends.
+    size = (data[12] + 1) * 4
+    at = data.index(b"\x21\x01", 12) + 2
+    data[at] = 37  # 1.5 GiB
+    data[12 + size - 4 : 12 + size] = zlib.crc32(data[12 : 12 + size - 4]).to_bytes(4, "little")
+    with pytest.raises(InvalidArgument, match=r"[Mm]emory"):
+        await imported(bytes(data))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress, bz2.compress, lzma.compress, joined])
 async def test_oci_layout(pack: "type[bytes]") -> None:
     store = MemoryContent()
     found = await imported(pack(archive_of(IMAGE)), store)

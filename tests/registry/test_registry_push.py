@@ -13,10 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from corten import digests, references
 from corten.contracts.content import ContentStore
+from corten.contracts.descriptor import Descriptor
 from corten.errors import CortenError, DataLoss, FailedPrecondition, NotFound
+from corten.oci_image import documents, media_types
 from corten.oci_image.build import File, Image, build, layer
 from corten.platforms import Platform
 from corten.registry.client import RegistryClient
+from corten.registry.export import ExportOptions, Named, planned
 from corten.registry.progress import Progress, Show, State, ignore
 from corten.registry.push import push
 from corten.registry.retry import Retry
@@ -183,6 +186,49 @@ async def test_a_registry_that_stores_something_else() -> None:
     async with serving(uploads) as address:
         with pytest.raises(FailedPrecondition, match="another digest"):
             await pushed(f"{address}/x:v1", filled())
+
+
+def foreign() -> Image:
+    """The image with a layer that may not be passed on, which the store has not got."""
+    manifest = json.loads(IMAGE.blobs[IMAGE.target.digest])
+    layer = {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "size": 9}
+    manifest["layers"].append({**layer, "digest": digests.of(b"elsewhere"), "urls": ["https://elsewhere.example/x"]})
+    data = json.dumps(manifest).encode()
+    target = Descriptor(IMAGE.target.media_type, digests.of(data), len(data))
+    return Image("x", target, {**IMAGE.blobs, target.digest: data})
+
+
+async def test_a_layer_that_may_not_be_passed_on_and_is_not_here() -> None:
+    uploads, image = Uploads(), foreign()
+    uploads.digest_said = image.target.digest
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled(image), image)
+    assert set(uploads.blobs) == set(IMAGE.blobs) - {IMAGE.target.digest}
+    plan = await planned(StoreSource(filled(image)), [Named("x", image.target)], ExportOptions())
+    assert {blob.digest for blob in plan.blobs.values()} == {*uploads.blobs, image.target.digest}
+
+
+async def test_of_an_index_the_platforms_asked_for() -> None:
+    entry = documents.as_document(IMAGE.target, Platform("linux", "amd64"))
+    other = {**entry, "digest": digests.of(b"arm"), "platform": {"os": "linux", "architecture": "arm64"}}
+    data = json.dumps({"manifests": [entry, other]}).encode()
+    target = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
+    image, uploads = Image("x", target, {**IMAGE.blobs, target.digest: data}), Uploads()
+    names: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "PUT" and "/manifests/" in request.path:
+            names.append(request.path.rpartition("/")[2])
+            uploads.digest_said = digests.of(await request.read())
+        return await Uploads.answer(uploads, request)
+
+    uploads.answer = answer  # type: ignore[method-assign]
+    async with serving(uploads) as address, RegistryClient(retry=QUICK) as client:
+        reference, source = references.parse(f"{address}/x:v1"), StoreSource(filled(image))
+        with pytest.raises(NotFound, match="pull the image for all platforms"):
+            await push(client, reference, source, target)
+        await push(client, reference, source, target, platforms=[Platform("linux", "amd64")])
+    assert names[-2:] == [IMAGE.target.digest, "v1"]
 
 
 async def test_a_manifest_damaged_in_the_store() -> None:

@@ -37,6 +37,17 @@ _LAYERS = (
 )
 
 
+def is_distributable(media_type: str) -> bool:
+    """Whether whoever has a blob may pass it on; the others are had from where their maker has them."""
+    return not media_type.startswith(_FOREIGN)
+
+
+_FOREIGN = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
+
+
 def kind(media_type: str) -> str:
     """`index`, `manifest`, `config`, `layer` or `unknown`: the words that ingest refs begin with, as in containerd."""
     if media_type in INDEXES:

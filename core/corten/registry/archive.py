@@ -1,4 +1,4 @@
-"""Import of images from tar archives: OCI image layouts, and what `docker save` writes; plain, gzip or zstd.
+"""Import of images from tar archives: OCI image layouts, and what `docker save` writes; plain or compressed.
 
 https://github.com/opencontainers/image-spec/blob/main/image-layout.md,
 https://github.com/moby/docker-image-spec/blob/main/spec.md#combined-image-json--filesystem-changeset-format

@@ -13,7 +13,7 @@ from corten.oci_image.model import ImportedImage
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 from corten.platforms import Platform
 
-from .contents import Contents, TakenIn
+from .contents import Contents, Stored, TakenIn
 from .sink import BlobSink, store_document
 from .tarstream import compression
 
@@ -105,8 +105,15 @@ async def _parts(
     layers_here, wanted = len(stored), len(parsed.diff_ids)
     if layers_here != wanted:
         raise InvalidArgument(f"archive: image {config.digest} has {layers_here} layers, but {wanted} diff ids")
-    layers = [blob.descriptor(_LAYERS[compression(blob.head)]) for blob in stored]
+    layers = [blob.descriptor(_layer_type(blob)) for blob in stored]
     return config.descriptor(media_types.DOCKER_CONFIG), layers, parsed.platform
+
+
+def _layer_type(blob: Stored) -> str:
+    kind = compression(blob.head)
+    if kind not in _LAYERS:
+        raise InvalidArgument(f"archive: layer {blob.digest} is compressed with {kind}, which no image may have")
+    return _LAYERS[kind]
 
 
 def _texts(entry: dict[str, Any], key: str) -> list[str]:

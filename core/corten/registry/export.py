@@ -23,10 +23,6 @@ from .source import BlobSource
 from .tree import MAX_NESTING, Wanted, select
 
 BLOCK = 512
-_NON_DISTRIBUTABLE = (
-    "application/vnd.oci.image.layer.nondistributable.",
-    "application/vnd.docker.image.rootfs.foreign.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +126,8 @@ class _Walk:
     async def _manifest(self, target: Descriptor, data: bytes, what: str, platform: Platform | None) -> _Manifest:
         manifest = documents.manifest(data, target.media_type, what)
         for child in (manifest.config, *manifest.layers):
-            if self.options.skip_non_distributable and child.media_type.startswith(_NON_DISTRIBUTABLE):
-                continue
-            await self._present(child, what)
-            self.plan.blobs[member(child.digest)] = child
+            if await self._wanted(child, what):
+                self.plan.blobs[member(child.digest)] = child
         return _Manifest(target.digest, manifest.config, manifest.layers, platform)
 
     async def _read(self, target: Descriptor, what: str) -> bytes:
@@ -142,11 +136,18 @@ class _Walk:
         except NotFound as error:
             raise NotFound(f"{what}: it is not in the content store (pull the image again)") from error
 
-    async def _present(self, child: Descriptor, what: str) -> None:
+    async def _wanted(self, child: Descriptor, what: str) -> bool:
+        """Raises NotFound for content that is missing; layers that may not be passed on may be."""
+        foreign = not media_types.is_distributable(child.media_type)
+        if foreign and self.options.skip_non_distributable:
+            return False
         try:
             await self.source.labels(child.digest)
         except NotFound as error:
+            if foreign:
+                return False
             raise NotFound(f"{what}: its content {child.digest} is not in the content store") from error
+        return True
 
 
 def _chosen(manifests: Sequence[_Manifest], host: Platform | None) -> _Manifest:

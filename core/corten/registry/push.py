@@ -17,6 +17,7 @@ from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import CortenError, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from corten.oci_image import documents, gc_labels, media_types
+from corten.platforms import Platform
 from corten.references import Reference
 
 from . import answers
@@ -26,7 +27,7 @@ from .endpoints import Endpoint
 from .hosts_toml import PUSH
 from .progress import Progress, Show, State, ignore
 from .source import BlobSource
-from .tree import MAX_NESTING, Found, nobody
+from .tree import MAX_NESTING, Found, Wanted, nobody, select
 
 CHUNK = 8 << 20
 """Bytes of one request of an upload in chunks."""
@@ -42,14 +43,18 @@ async def push(
     progress: Show = ignore,
     found: Found = nobody,
     slots: asyncio.Semaphore | None = None,
+    platforms: Sequence[Platform] = (),
 ) -> None:
-    """Have `target`, with all below it, in the registry under `reference`.
+    """Have `target`, with all below it, in the registry under `reference`; of an index, all or those for `platforms`.
 
+    Layers that may not be passed on are left out if the store has not got them.
     Raises NotFound for content that the store lacks, DataLoss for stored bytes that are not what their digest says,
     FailedPrecondition for a registry that does not do as it should, and the errors of `RegistryClient.resolve`.
     """
     endpoint = (await registry.endpoints(reference.host, PUSH))[0]
-    image = _Push(registry, endpoint, reference, source, progress, found, slots or asyncio.Semaphore(CONCURRENCY))
+    image = _Push(
+        registry, endpoint, reference, source, progress, found, slots or asyncio.Semaphore(CONCURRENCY), platforms
+    )
     await image.document(target, reference.tag or target.digest, 0)
 
 
@@ -64,6 +69,7 @@ class _Push:
     show: Show
     found: Found
     slots: asyncio.Semaphore
+    platforms: Sequence[Platform] = ()
 
     async def document(self, target: Descriptor, name: str, depth: int) -> None:
         """An index or manifest, after what it names."""
@@ -75,7 +81,8 @@ class _Push:
         what = f"{kind} {target.digest} of {self.reference}"
         data = await self._read(target, what)
         if kind == "index":
-            children = [entry.descriptor for entry in documents.index(data, target.media_type, what).entries]
+            chosen, _ = select(documents.index(data, target.media_type, what), Wanted(tuple(self.platforms)), what)
+            children = [entry.descriptor for entry in chosen]
         else:
             manifest = documents.manifest(data, target.media_type, what)
             children = [*manifest.layers, manifest.config]
@@ -110,6 +117,8 @@ class _Push:
 
     async def _blob(self, blob: Descriptor) -> None:
         async with self.slots:
+            if not media_types.is_distributable(blob.media_type) and not await self._is_here(blob):
+                return self._tell(blob, blob.size, State.EXISTS)
             if await self._is_there(f"blobs/{blob.digest}"):
                 return self._tell(blob, blob.size, State.EXISTS)
             location = await self._begin(blob)
@@ -117,6 +126,13 @@ class _Push:
                 return self._tell(blob, blob.size, State.EXISTS)
             await _Upload(self, blob, location).run()
             return self._tell(blob, blob.size, State.DONE)
+
+    async def _is_here(self, blob: Descriptor) -> bool:
+        try:
+            await self.source.labels(blob.digest)
+        except NotFound:
+            return False
+        return True
 
     async def _is_there(self, path: str) -> bool:
         try:

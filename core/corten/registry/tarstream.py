@@ -4,12 +4,14 @@ The standard library parses the headers; it reads them through `_Forward`, which
 needs, so that a header that claims gigabytes ends in an error and not in memory.
 """
 
+import bz2
 import io
+import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import zstandard
 from isal import igzip
@@ -20,7 +22,13 @@ CHUNK = 1 << 20
 MAX_HEADER = 1 << 20
 """Bytes that one header, with its extensions, may take."""
 MAX_MEMBERS = 1 << 20
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, igzip.BadGzipFile, zstandard.ZstdError, UnicodeError, ValueError)
+MAX_DICTIONARY = 128 << 20
+"""Bytes of memory that undoing xz may take."""
+_INPUT = 64 << 10
+_BROKEN = (
+    *(tarfile.TarError, EOFError, OSError, UnicodeError, ValueError),
+    *(zlib.error, igzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError),
+)
 
 
 class Readable(Protocol):
@@ -41,8 +49,8 @@ class Member:
 class TarStream:
     """Call `next` for a member, then `read` until it is empty; blocking, one thread at a time.
 
-    gzip and zstd are undone. All methods raise InvalidArgument for what is malformed or truncated, ResourceExhausted
-    for what is too large.
+    gzip, zstd, xz and bzip2 are undone. All methods raise InvalidArgument for what is malformed or truncated,
+    ResourceExhausted for what is too large.
     """
 
     def __init__(self, file: Readable) -> None:
@@ -139,15 +147,45 @@ class _Rejoined(io.RawIOBase):
         return len(data)
 
 
+class _Inflating(io.RawIOBase):
+    """A stream of xz or bzip2 undone, of any number of streams one after the other."""
+
+    def __init__(self, file: Readable, make: Callable[[], Any]) -> None:
+        self._file = file
+        self._make = make
+        self._state = make()
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._ended:
+            if self._state.eof:
+                rest = self._state.unused_data or self._file.read(_INPUT)
+                if not rest.strip(b"\0"):
+                    break
+                self._state = self._make()
+            else:
+                rest = self._file.read(_INPUT) if self._state.needs_input else b""
+                if self._state.needs_input and not rest:
+                    raise EOFError("the compressed stream is cut off")
+            if data := self._state.decompress(rest, size):
+                return bytes(data)
+        self._ended = True
+        return b""
+
+
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zX": "xz", b"BZh": "bzip2"}
+
+
 def compression(head: bytes) -> str:
-    """`gzip`, `zstd` or empty, by the first bytes."""
-    if head.startswith(b"\x1f\x8b"):
-        return "gzip"
-    return "zstd" if head.startswith(b"\x28\xb5\x2f\xfd") else ""
+    """`gzip`, `zstd`, `xz`, `bzip2` or empty, by the first bytes."""
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def decompressed(file: Readable) -> Readable | IO[bytes]:
-    """The bytes within gzip or zstd, of any number of members or frames; others as they are."""
+    """The bytes within gzip, zstd, xz or bzip2, of any number of members or frames; others as they are."""
     head = b""
     while len(head) < 4 and (more := file.read(4 - len(head))):
         head += more
@@ -157,4 +195,8 @@ def decompressed(file: Readable) -> Readable | IO[bytes]:
             return igzip.GzipFile(fileobj=whole, mode="rb")  # type: ignore[no-untyped-call]
         case "zstd":
             return zstandard.ZstdDecompressor().stream_reader(cast("IO[bytes]", whole), read_across_frames=True)
+        case "xz":
+            return _Inflating(whole, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DICTIONARY))
+        case "bzip2":
+            return _Inflating(whole, bz2.BZ2Decompressor)
     return whole

@@ -27,5 +27,6 @@ async def push(parts: Parts, scope: Scope, source: StoreImage, destination: Regi
             progress=report.blob,
             found=report.found,
             slots=parts.uploads,
+            platforms=source.platforms,
         )
     report.done(f"Completed push to {destination}", "pushed content", [image.name], image.target)
