@@ -104,7 +104,15 @@ class ShimTask:
         except NotFound:
             return False
         self.pid_ = answer.task_pid
-        return answer.task_pid > 0
+        return answer.task_pid > 0 or await self._known()
+
+    async def _known(self) -> bool:
+        """Whether the shim has the task though nothing of it runs: one that is to be restored from a checkpoint."""
+        try:
+            await self.state()
+        except NotFound:
+            return False
+        return True
 
     async def create(self, options: CreateOptions) -> None:
         """Have the shim create the container."""

@@ -53,6 +53,8 @@ class Making(NamedTuple):
     console: str
     """Prefix of paths for console sockets."""
     namespace: str = ""
+    checkpoint: str = ""
+    """Folder of criu's from which it is restored when it is started; nothing of it runs before."""
     max_execs: int = EXECS_MAX
     direct_start: bool = False
     """Whether runc is of a version for which `direct` was tried."""
@@ -95,7 +97,7 @@ class Container:
                     pass
                 apart(lambda: _mount(making.rootfs, rootfs))
             try:
-                pid = yield from self._create()
+                pid = 0 if making.checkpoint else (yield from self._create())
             except BaseException:
                 init.close_streams()
                 yield from self._remove_remains()
@@ -104,7 +106,8 @@ class Container:
             if making.rootfs:
                 mount.unmount_all(rootfs)
             raise
-        self.cgroups = cgroups.unpacked(apart(lambda: cgroups.of_process(pid).packed()))
+        if pid:
+            self._find_cgroups()
         self._announce.create(self)
         self._settle(init)
         return pid
@@ -210,13 +213,22 @@ class Container:
         execs = {process.pid: process.id for process in self.execs.values() if process.status == RUNNING}
         return [(pid, execs.get(pid, "")) for pid in self.cgroups.pids()]
 
+    def _find_cgroups(self) -> None:
+        self.cgroups = cgroups.unpacked(apart(lambda: cgroups.of_process(self.init.pid).packed()))
+
     def _create(self) -> Steps[int]:
+        """Have runc create it, or restore it."""
         making, pid_file = self.making, f"{self.making.bundle}/init.pid"
         self.init.streams = streams = self._streams(self.init, direct=making.private_pids)
         yield from streams.ready()
         self._reaper.begin_birth()
         try:
-            words = spawn.create(making.runc, self.id, making.bundle, pid_file, streams.console)
+            if making.checkpoint:
+                work = making.runc.criu_work_path or f"{making.bundle}/criu-work"
+                paths = (making.bundle, pid_file, streams.console, making.checkpoint, work)
+                words = spawn.restore(making.runc, self.id, *paths)
+            else:
+                words = spawn.create(making.runc, self.id, making.bundle, pid_file, streams.console)
             yield from self._runc(words, streams.child)
             self._born(self.init, pid_file)
         finally:
@@ -224,7 +236,24 @@ class Container:
         streams.started()
         return self.init.pid
 
+    def _restore(self, init: Process) -> Steps[None]:
+        """Start it where the checkpoint was taken; one that cannot be is as it was before."""
+        try:
+            yield from self._create()
+        except BaseException:
+            init.close_streams()
+            yield from self._remove_remains()
+            raise
+        self._find_cgroups()
+        self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
+
     def _start_init(self, init: Process) -> Steps[None]:
+        if self.making.checkpoint:
+            yield from self._restore(init)
+            if init.outcome is None:
+                init.status = RUNNING
+            self._announce.start(self, init)
+            return
         self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
         if not (self.making.direct_start and (yield from direct.start(self._loop, self._state, init.reaped))):
             yield from self._runc(["start", self.id])
@@ -267,8 +296,10 @@ class Container:
             yield from self._strays.wait()
             if not (self.making.direct_delete and direct.delete(self._state, self.cgroups.own)):
                 yield from self._runc(["delete", self.id])
-        if init.outcome is None:
+        if init.outcome is None and init.pid:
             yield from self._reaper.expect(init.pid).wait()
+        elif init.outcome is None:
+            init.exited.set(Ended(0, 0))  # of a checkpoint that was never started
         for process in list(self.execs.values()):
             process.close_streams()
         yield from self._drained(init)

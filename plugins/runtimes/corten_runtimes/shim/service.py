@@ -9,7 +9,7 @@ from typing import Any
 from corten.api.runtime.task.v2 import shim_pb2 as task
 from corten.api.types.runc.options import oci_pb2
 from corten.api.types.task import task_pb2
-from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from corten.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from google.protobuf.empty_pb2 import Empty
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -81,8 +81,6 @@ class TaskService:
     def create(self, request: task.CreateTaskRequest) -> Steps[task.CreateTaskResponse]:
         if request.id in self._containers or request.id in self._creating:
             raise AlreadyExists(f"task {request.id!r}: already exists")
-        if request.checkpoint:
-            raise Unimplemented(f"task {request.id!r}: cannot restore {request.checkpoint}: not supported by this shim")
         self._creating.add(request.id)
         try:
             making = self._making(request)
@@ -241,6 +239,7 @@ class TaskService:
             private_pids=bool(facts["private_pids"]),
             console=f"{self.settings['console']}{self._made}-",
             namespace=self.settings["namespace"],
+            checkpoint=request.checkpoint,
             max_execs=int(self.settings.get("max_execs") or EXECS_MAX),
             direct_start=tried,
             direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,

@@ -59,6 +59,19 @@ def create(settings: RuncSettings, id: str, bundle: str, pid_file: str, console:
     return [*words, id]
 
 
+def restore(
+    settings: RuncSettings, id: str, bundle: str, pid_file: str, console: str, image: str, work: str
+) -> list[str]:
+    """`runc restore` of what criu wrote to the folder `image`, detached."""
+    words = ["restore", "--detach", "--no-subreaper", "--bundle", bundle, "--pid-file", pid_file]
+    words += ["--image-path", image, "--work-path", work]
+    if console:
+        words += ["--console-socket", console]
+    if settings.no_pivot_root:
+        words.append("--no-pivot")
+    return [*words, id]
+
+
 def execute(id: str, process: str, pid_file: str, console: str) -> list[str]:
     """`runc exec`, detached."""
     words = ["exec", "--detach", "--process", process, "--pid-file", pid_file]
