@@ -13,7 +13,7 @@ BUSYBOX = Path("/bin/busybox")
 MEDIA = "application/vnd.oci.image"
 
 
-def layout(folder: Path, layers: list[bytes], diff_ids: list[str]) -> None:
+def layout(folder: Path, layers: list[bytes], diff_ids: list[str], command: tuple[str, ...] = ("sh",)) -> None:
     """An OCI layout of gzip layers that are made already."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
@@ -26,7 +26,7 @@ def layout(folder: Path, layers: list[bytes], diff_ids: list[str]) -> None:
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
+        "config": {"Env": ["PATH=/bin"], "Cmd": list(command)},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }
     manifest = {
@@ -75,10 +75,10 @@ def bulk(seed: int, files: int, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def push(folder: Path, reference: str, tars: list[bytes]) -> None:
+def push(folder: Path, reference: str, tars: list[bytes], command: tuple[str, ...] = ("sh",)) -> None:
     """Compress, lay out and push."""
     diff_ids = [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in tars]
-    layout(folder, [gzip.compress(tar, 4, mtime=0) for tar in tars], diff_ids)
+    layout(folder, [gzip.compress(tar, 4, mtime=0) for tar in tars], diff_ids, command)
     argv = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{folder}:latest", f"docker://{reference}"]
     subprocess.run(argv, check=True)
 
@@ -87,6 +87,13 @@ def push_small(folder: Path, host: str) -> str:
     """The image that containers are started from."""
     reference = f"{host}/bench/small:latest"
     push(folder / "small", reference, [base()])
+    return reference
+
+
+def push_pause(folder: Path, host: str) -> str:
+    """An image whose command does nothing, for ever."""
+    reference = f"{host}/bench/pause:latest"
+    push(folder / "pause", reference, [base()], ("/bin/sleep", "1000000"))
     return reference
 
 

@@ -12,6 +12,7 @@ from corten.wire.service import CallContext, cancellable
 from ..images.image import CriImage
 from ..parts import SCOPE, Parts
 from ..state.containers import Container
+from ..state.shown import Shown
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
@@ -43,6 +44,7 @@ class ContainerService:
         self._execs = execs
         self._exec_sync = ExecSync(parts, execs)
         self.update = Update(parts)
+        self._shown = Shown(parts.containers, answers.item)
 
     async def create_container(
         self, request: pb.CreateContainerRequest, call: CallContext
@@ -125,4 +127,6 @@ class ContainerService:
 
     def _listed(self, wanted: pb.ContainerFilter) -> list[pb.Container]:
         found = self._parts.containers.all()
-        return [answers.item(each) for each in found if answers.matches(each, wanted, wanted.pod_sandbox_id)]
+        if wanted.ByteSize():
+            found = [each for each in found if answers.matches(each, wanted, wanted.pod_sandbox_id)]
+        return self._shown(found)

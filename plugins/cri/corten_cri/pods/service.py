@@ -11,6 +11,7 @@ from corten.wire.service import CallContext, cancellable
 
 from ..parts import Parts
 from ..state.pods import Pod, PodState
+from ..state.shown import Shown
 from . import answers, nri_pods
 from .pausing import Pausing
 from .removing import Removal
@@ -28,6 +29,7 @@ class PodService:
         self._running = running
         self._removal = removal
         self._pausing = pausing
+        self._shown = Shown(parts.pods, answers.item)
 
     async def run_pod_sandbox(self, request: pb.RunPodSandboxRequest, call: CallContext) -> pb.RunPodSandboxResponse:
         return pb.RunPodSandboxResponse(pod_sandbox_id=await self._running.run(request, call))
@@ -113,5 +115,7 @@ class PodService:
                 await self._removal.not_ready(pod)
 
     def _listed(self, wanted: pb.PodSandboxFilter) -> list[pb.PodSandbox]:
-        found = map(self.present, self._parts.pods.all())
-        return [answers.item(each) for each in found if answers.matches(each, wanted)]
+        found = [self.present(each) for each in self._parts.pods.all()]
+        if wanted.ByteSize():
+            found = [each for each in found if answers.matches(each, wanted)]
+        return self._shown(found)
