@@ -150,6 +150,20 @@ async def test_those_who_attach_see_and_type(cri: Cri) -> None:
     assert "got two" in await cri.log(container)
 
 
+async def test_a_terminal_is_watched_without_asking_for_one(cri: Cri) -> None:
+    container = await cri.started(await cri.run_pod(), "sh", "-c", "read x; echo bye $x", stdin=True, tty=True)
+    watching = await SpdyClient.connect(await attach_url(cri, container, "oe"))
+    ids = {type: watching.open(streamType=type) for type in ("error", "stdout", "stderr")}
+    while len(watching.replied) < 3:
+        assert await watching.read_some()
+    await asyncio.sleep(0.3)
+    await run_spdy(await attach_url(cri, container, "io"), "stdin", "stdout", input=b"now\n")
+    await watching.read_to_end()
+    await watching.close()
+    assert b"bye now" in watching.received[ids["stdout"]]
+    assert watching.status(ids["error"])["status"] == "Success"
+
+
 async def test_input_that_ends_only_lets_go_where_the_container_goes_on(cri: Cri) -> None:
     container = await cri.started(
         await cri.run_pod(), "sh", "-c", "while read l; do echo $l; done; sleep 1000", stdin=True

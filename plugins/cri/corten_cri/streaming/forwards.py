@@ -127,7 +127,12 @@ class _Pairs:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("port-forward to %s failed", self._pod, exc_info=error)
 
     def _expire(self, key: str) -> None:
         """A stream whose other half does not come is reset."""

@@ -10,6 +10,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from corten.contracts.runtime import Stdio, Task
@@ -56,7 +57,8 @@ class ContainerProcesses:
             raise
 
     async def attach(self, task: Task, container: Container, streams: CommandStreams) -> None:
-        """See `Target.attach`."""
+        """See `Target.attach`. Whether there is a terminal is the container's matter, whatever the client says."""
+        streams = replace(streams, terminal=container.config.tty)
         fifos = _fifos(self._folder, streams)
         try:
             stdio = Stdio(fifos.path("stdin"), fifos.path("stdout"), fifos.path("stderr"), streams.terminal)

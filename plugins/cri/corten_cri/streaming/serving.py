@@ -1,10 +1,13 @@
 """Work for a client, for as long as the client is there."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
 from .tcp import LINGER, TcpTransport
+
+log = logging.getLogger(__name__)
 
 
 async def while_connected(
@@ -25,5 +28,7 @@ async def while_connected(
         for task in (reader, worker):
             task.cancel()
         await asyncio.gather(reader, worker, return_exceptions=True)
+        if not reader.cancelled() and (error := reader.exception()):
+            log.info("a client is let go, for it breaks the protocol: %s", error)
     if not worker.cancelled():
         worker.result()

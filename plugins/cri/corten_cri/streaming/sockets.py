@@ -37,7 +37,13 @@ class PodSockets:
     async def forward(self, pod: str, netns: str, port: int, stream: Duplex) -> None:
         """Connect, and copy until both directions have ended. Raises FailedPrecondition if nobody listens there."""
         connection = await self._connect(pod, netns, port)
-        reader, writer = await asyncio.open_connection(sock=connection)
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, OSError):
+                raise FailedPrecondition(f"localhost:{port} inside pod {pod} closed at once: {error}") from error
+            raise
         to_pod = asyncio.create_task(_send(stream, writer))
         to_client = asyncio.create_task(pump(_Reading(reader), stream))
         try:
@@ -52,18 +58,20 @@ class PodSockets:
     async def _connect(self, pod: str, netns: str, port: int) -> socket.socket:
         """To the pod's own localhost, by IPv4 and else by IPv6."""
         made = await self._pools.run(POOL, self._make, pod, netns)
-        loop, failures = asyncio.get_running_loop(), []
+        loop, failures, chosen = asyncio.get_running_loop(), [], None
         try:
-            for each, (_, address) in zip(made, FAMILIES, strict=False):
+            for each in made:
+                address = dict(FAMILIES)[each.family]
                 try:
                     async with asyncio.timeout(CONNECT_DEADLINE):
                         await loop.sock_connect(each, (address, port))
-                    return each
+                    chosen = each
+                    return chosen
                 except (OSError, TimeoutError) as error:
                     failures.append(f"{address}: {_reason(error)}")
         finally:
             for each in made:
-                if not _is_connected(each):
+                if each is not chosen:
                     each.close()
         raise FailedPrecondition(f"failed to connect to localhost:{port} inside pod {pod} ({'; '.join(failures)})")
 
@@ -96,14 +104,6 @@ def _received(channel: socket.socket) -> list[socket.socket]:
         each.setblocking(False)
         each.set_inheritable(False)
     return made
-
-
-def _is_connected(each: socket.socket) -> bool:
-    try:
-        each.getpeername()
-    except OSError:
-        return False
-    return True
 
 
 def _reason(error: BaseException) -> str:
