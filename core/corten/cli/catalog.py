@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Entry] = {
     "namespaces": Entry("namespaces:namespaces", "Make, list, label and remove namespaces."),
     "events": Entry("events:events", "Print what happens in the daemon, as it happens."),
     "plugins": Entry("plugins:plugins", "Show the daemon's plugins: their state, order and reasons."),
+    "doctor": Entry("doctor:doctor", "Find what a crash has left on this host, and clear it up."),
     "version": Entry("version:version", "Show the versions of this command and of the daemon."),
     "info": Entry("info:info", "Show what the daemon is and has."),
 }

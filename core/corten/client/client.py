@@ -56,6 +56,11 @@ class Client:
         return self._calls.namespace
 
     @property
+    def calls(self) -> Calls:
+        """What the sub-clients make their calls through, for services that have none."""
+        return self._calls
+
+    @property
     def lease(self) -> str:
         """The id of the lease that what this client makes joins; empty for none."""
         return self._calls.lease

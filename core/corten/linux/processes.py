@@ -14,6 +14,7 @@ class Process:
     pid: int
     started: int
     command: str
+    parent: int = 0
 
 
 def all_processes() -> Iterator[Process]:
@@ -32,7 +33,7 @@ def of(pid: int) -> Process | None:
             command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return None
-    return None if fields[0] in (b"Z", b"X") or not command else Process(pid, int(fields[19]), command)
+    return None if fields[0] in (b"Z", b"X") or not command else Process(pid, int(fields[19]), command, int(fields[1]))
 
 
 def in_folder(folder: str) -> Iterator[Process]:

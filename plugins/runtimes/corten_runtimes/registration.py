@@ -120,6 +120,8 @@ def _task(context: PluginContext) -> object:
 
         shims = context.each(SHIM)
         ordered = {id: shims[id] for id in sorted(shims, key=lambda id: id == "binary")}  # it takes what others leave
+        context.export("root", str(context.root))
+        context.export("state", str(context.state))
         context.state.chmod(0o711)  # with mapped ids, the root of a container walks through it
         return TaskRuntime(
             Bundles(context.state, context.root),
