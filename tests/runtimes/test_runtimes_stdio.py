@@ -13,6 +13,7 @@ import pytest
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Stdio
+from corten.errors import CortenError
 from runtimes.world import NAMESPACE, RUNC, Reader, World, eventually, process
 
 pytestmark = pytest.mark.integration
@@ -210,3 +211,19 @@ def _running(command: bytes) -> bool:
         except OSError:
             continue
     return False
+
+
+async def test_what_runc_says_of_a_failure_is_not_the_containers_to_say(world: World, runtime: Any) -> None:
+    out, err = Reader(world.fifo()), Reader(world.fifo())
+    stdio = Stdio(stdout=out.path, stderr=err.path)
+    with pytest.raises(CortenError, match="/no-such-program"):
+        await runtime.create(NAMESPACE, "bad", world.options("/no-such-program", stdio=stdio))
+    assert (await out.end(), await err.end()) == (b"", b"")
+    script = "echo to stderr >&2; exec 2>&-; sleep 0.1; echo to stdout; echo more"
+    out, err = Reader(out.path), Reader(err.path)
+    task = await runtime.create(NAMESPACE, "good", world.options("/bin/sh", "-c", script, stdio=stdio))
+    await task.start()
+    assert (await err.end(), await out.end()) == (b"to stderr\n", b"to stdout\nmore\n")
+    assert (await task.wait()).status == 0
+    await task.delete()
+    assert world.remains() == []

@@ -1,10 +1,10 @@
 """The stdio of one process, from before runc starts it until nobody can write any more.
 
 Four ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
-it has ended nobody is left who holds it. *Piped*: pipes and a copy, for execs and shared pid namespaces, where a
-background child may hold the streams: they are closed `HELD_MAX` seconds after the exit at the latest. *Terminal*: a
-pty, copied both ways. *Logged*: piped, or from a terminal, to a log and those who attach (see `logged`), or to a
-program of the user's (see `logger`).
+it has ended nobody is left who holds it. Its stderr is piped all the same, for runc writes there why it failed.
+*Piped*: pipes and a copy, for execs and shared pid namespaces, where a background child may hold the streams: they are
+closed `HELD_MAX` seconds after the exit at the latest. *Terminal*: a pty, copied both ways. *Logged*: piped, or from a
+terminal, to a log and those who attach (see `logged`), or to a program of the user's (see `logger`).
 """
 
 import os
@@ -212,8 +212,9 @@ class Streams:
             read, write = self._pipe()
             self._planned.append(_Planned(read, -1, tag))
             return write
-        ends = self._own(fifo.open_output(uri, blocking=self._direct))
-        if self._direct or not ends.fifo:
+        direct = self._direct and tag != "stderr"  # runc complains there too, which is not the container's to say
+        ends = self._own(fifo.open_output(uri, blocking=direct))
+        if direct or not ends.fifo:
             return self._for_child(ends)
         read, write = self._pipe()
         self._planned.append(_Planned(read, ends.fd))
@@ -285,8 +286,8 @@ class Streams:
         pumps.append(pump)
 
     def _outputs_ended(self) -> None:
-        """Both outputs are at their end: the client sees it when the holders go too."""
-        for ends in self._ends:
+        """All that is copied is at its end: the client sees it when the holders go too."""
+        for ends in self._ends if not self._direct or self._exited else ():
             if ends is not self._input:
                 ends.close()
         if self._exited:
