@@ -25,3 +25,5 @@ class RuncConfig:
     """Where runc keeps its state, with a folder for each namespace; empty: `runc` in the state directory."""
     max_execs: int = 512
     """Execs that a container may have at a time, those that have ended but are not deleted too."""
+    runc_deadline: float = 120.0
+    """Seconds that one run of it may take, hooks and all; then it is killed, and the call that needed it fails."""

@@ -13,6 +13,7 @@ from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import CreateOptions, Exit, ShimEndpoint
 from corten.contracts.workers import Workers
+from corten.errors import InvalidArgument
 from corten.linux import mount
 from corten.pools import Pools
 
@@ -20,7 +21,7 @@ from corten.pools import Pools
 assert sys.platform != "win32"
 
 from . import bundle as bundles
-from . import names, pids, runc
+from . import names, pids, remains, runc
 from .config import RuncConfig
 from .groups import Groups, SharedShim, group_of
 from .shim import settings
@@ -39,7 +40,7 @@ class OwnShim:
         self._workers, self._pools, self._state = workers, pools, state
         self._ttrpc_address, self._runc, self._enabled = ttrpc_address, config.runc, config.shim != "binary"
         self._runc_root = config.runc_root or str(state / "runc")
-        self._max_execs = config.max_execs
+        self._max_execs, self._runc_deadline = config.max_execs, config.runc_deadline
         self._runc_stamp: runc.Stamp | None = None
         self._runc_tried = False
         self._groups = Groups(_runs)
@@ -129,6 +130,7 @@ class OwnShim:
             "runc": self._runc,
             "runc_root": self._runc_root,
             "max_execs": str(self._max_execs),
+            "runc_deadline": str(self._runc_deadline),
         }
 
     def _direct(self) -> bool:
@@ -150,8 +152,7 @@ class OwnShim:
             if known.get("boot_id") == bundles.boot_id():
                 if last:
                     pids.kill(int(known.get("pid", 0)), int(known.get("started", 0)))
-                systemd = bool(known.get("systemd_cgroup"))
-                runc.delete(id, str(known["runc"]), str(known["runc_root"]), systemd_cgroup=systemd)
+                _delete(id, bundle, known)
         finally:
             mount.unmount_all(bundle / "rootfs")
             if last:
@@ -179,6 +180,18 @@ def _options(options: AnyValue | None) -> oci_pb2.Options:
     if options is not None and options.type_url.endswith(parsed.DESCRIPTOR.full_name):
         parsed.ParseFromString(options.value)
     return parsed
+
+
+def _delete(id: str, bundle: Path, known: Mapping[str, Any]) -> None:
+    """Kill and delete the container of a bundle, and what commands that were killed have left of it."""
+    remains.end_commands(str(bundle))
+    root = str(known["runc_root"])
+    runc.delete(id, str(known["runc"]), root, systemd_cgroup=bool(known.get("systemd_cgroup")))
+    try:
+        spec = bundles.parse_spec(id, (bundle / "config.json").read_bytes())
+    except (OSError, InvalidArgument):
+        return  # somebody else has begun to remove the bundle
+    remains.sweep(id, root, spec)
 
 
 def _init_pid(bundle: Path) -> int:

@@ -55,6 +55,7 @@ class TaskRuntime:
         self._links = Links()
         self._tasks: dict[Key, ShimTask] = {}
         self._pending: dict[Key, asyncio.Future[None]] = {}
+        self._creating: set[Key] = set()
         self._closing = False
 
     def __repr__(self) -> str:
@@ -81,22 +82,25 @@ class TaskRuntime:
         identifiers.validate(namespace, "namespace")
         identifiers.validate(id, "task id")
         key = (namespace, id)
-        await self._settled(key)
+        if key not in self._creating:
+            await self._settled(key)
         if key in self._tasks or key in self._pending:
             raise AlreadyExists(f"task {id!r}: already exists")
         provider = self._starter(namespace, options)
         self._pending[key] = asyncio.get_running_loop().create_future()
+        self._creating.add(key)
         return await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
 
     async def get(self, namespace: str, id: str) -> ShimTask:
-        await self._settled((namespace, id))
+        if (namespace, id) not in self._creating:  # a runc that hangs must not hold up who asks
+            await self._settled((namespace, id))
         task = self._tasks.get((namespace, id))
         if task is None:
             raise NotFound(f"task {id!r}: does not exist")
         return task
 
     async def list(self, namespace: str) -> Sequence[ShimTask]:
-        waiting = [future for key, future in self._pending.items() if key[0] == namespace]
+        waiting = [future for key, future in self._pending.items() if key[0] == namespace and key not in self._creating]
         if waiting:
             await asyncio.wait(waiting)
         return [task for key, task in sorted(self._tasks.items()) if key[0] == namespace]
@@ -136,7 +140,7 @@ class TaskRuntime:
             except BaseException:
                 await self._discard(key, provider, path)
                 raise
-            self._tasks[key] = task
+            self._add(key, task)
             return task
         finally:
             self._done(key)
@@ -190,7 +194,7 @@ class TaskRuntime:
         try:
             task, told = await self._reach(key, path, record) if bundles.of_this_boot(record) else (None, False)
             if task is not None:
-                self._tasks[key] = task
+                self._add(key, task)
                 return
             await self._bury(key, path, record, None, told=told)
         except Exception:
@@ -220,21 +224,36 @@ class TaskRuntime:
         return None, True
 
     def _disconnected(self, task: ShimTask) -> None:
-        if not self._closing and not task.gone.done() and self._tasks.get((task.namespace, task.id)) is task:
+        key = (task.namespace, task.id)
+        if not self._closing and not task.gone.done() and self._tasks.get(key) is task:
+            self._unsettle(key)  # who asks waits for the outcome
             self._supervisor.background(f"lost shim of task {task.id}", self._lost(task))
 
     async def _lost(self, task: ShimTask) -> None:
         """The connection broke: reach the shim again, or bury the task."""
-        for _ in range(RECONNECTS):
-            try:
-                await task.connect(lambda: self._disconnected(task), 1.0)
-            except CortenError:
-                await asyncio.sleep(0.05)
-            else:
-                return
+        try:
+            for _ in range(RECONNECTS):
+                try:
+                    return await task.connect(lambda: self._disconnected(task), 1.0)
+                except CortenError:
+                    await asyncio.sleep(0.05)
+            await self._give_up(task, "has died")
+        finally:
+            self._done((task.namespace, task.id))
+
+    def _add(self, key: Key, task: ShimTask) -> None:
+        self._tasks[key] = task
+        task.on_hang = lambda: self._supervisor.background(
+            f"hung shim of task {task.id}", self._give_up(task, "does not answer")
+        )
+
+    async def _give_up(self, task: ShimTask, reason: str) -> None:
+        """Bury a task whose shim is of no use any more."""
         key = (task.namespace, task.id)
-        log.warning("task %s: its shim has died: the container is killed and removed", "/".join(key))
-        self._pending[key] = asyncio.get_running_loop().create_future()
+        if self._tasks.get(key) is not task:
+            return
+        log.warning("task %s: its shim %s: the container is killed and removed", "/".join(key), reason)
+        self._unsettle(key)
         self._tasks.pop(key, None)
         try:
             await self._bury(key, task.bundle, bundles.read_bootstrap(self._bundles.path(*key)), task)
@@ -279,7 +298,12 @@ class TaskRuntime:
         if waiting is not None:
             await asyncio.shield(waiting)
 
+    def _unsettle(self, key: Key) -> None:
+        if key not in self._pending:
+            self._pending[key] = asyncio.get_running_loop().create_future()
+
     def _done(self, key: Key) -> None:
+        self._creating.discard(key)
         waiting = self._pending.pop(key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)

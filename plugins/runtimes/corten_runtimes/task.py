@@ -23,6 +23,7 @@ from corten.contracts.runtime import (
 from corten.errors import (
     AlreadyExists,
     CortenError,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -38,9 +39,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from .links import Link, Links
 
 M = TypeVar("M", bound=Message)
+LONG = 300.0
+"""Seconds for calls for which a shim runs a command; it has a deadline of its own for that."""
 SHORT = 10.0
 """Seconds for calls that ask a shim for what it knows."""
-SIGNALS = range(65)
+KILL = 5.0
+"""Seconds for a shim to take a signal; one that does not take SIGKILL is ended itself."""
+SIGNALS, SIGKILL = range(65), 9
 STREAMS = "corten.shim.v1.Streams"
 _WRONG_STATE = re.compile(r"cannot \w+ (task in|an?) (created|running|stopped|deleted|paused)")
 _STATUS = {
@@ -73,6 +78,8 @@ class ShimTask:
         self._link: Link | None = None
         self._waits: dict[str, asyncio.Task[Exit]] = {}
         self._started: set[str] = set()
+        self.on_hang: Callable[[], None] | None = None
+        """Called when the shim does not even answer a SIGKILL."""
         self.pid_ = 0
         self.gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         """Set when the task is no more, with how init ended."""
@@ -125,7 +132,7 @@ class ShimTask:
             request.rootfs.add(type=mount.type, source=mount.source, target=mount.target, options=mount.options)
         if options.runtime.options is not None:
             _pack(request.options, options.runtime.options)
-        self.pid_ = (await self._call("Create", request, pb.CreateTaskResponse)).pid
+        self.pid_ = (await self._call("Create", request, pb.CreateTaskResponse, timeout=LONG)).pid
 
     async def start(self, exec_id: str = "") -> int:
         if (
@@ -133,18 +140,25 @@ class ShimTask:
         ):  # containerd's shim of 2.4 counts wrong, and panics at the end, if it is asked twice
             raise FailedPrecondition(f"exec {exec_id!r} of task {self._id!r}: cannot start: it was started before")
         request = pb.StartRequest(id=self._id, exec_id=exec_id)
-        pid = (await self._call("Start", request, pb.StartResponse)).pid
+        pid = (await self._call("Start", request, pb.StartResponse, timeout=LONG)).pid
         if exec_id:
             self._started.add(exec_id)
         told = self._streams.told(exec_id) if self._streams is not None else None
         if told is not None and told.stdin == f"{CRI_STDIN}?once":
             # The shim holds the FIFO open too, and ends stdin only when both have closed it.
-            await self._call("CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty)
+            await self._call(
+                "CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty, timeout=SHORT
+            )
         return pid
 
     async def state(self, exec_id: str = "") -> ProcessState:
         request = pb.StateRequest(id=self._id, exec_id=exec_id)
-        answer = await self._call("State", request, pb.StateResponse, timeout=SHORT)
+        try:
+            answer = await self._call("State", request, pb.StateResponse, timeout=SHORT)
+        except NotFound:
+            if not exec_id:
+                await self._vanish()
+            raise
         told = self._streams.told(exec_id) if self._streams is not None else None
         return ProcessState(
             container_id=self._id,
@@ -159,7 +173,16 @@ class ShimTask:
     async def kill(self, signal: int, exec_id: str = "", *, all: bool = False) -> None:
         if signal not in SIGNALS:
             raise InvalidArgument(f"task {self._id!r}: signal {signal}: there is no such signal")
-        await self._call("Kill", pb.KillRequest(id=self._id, exec_id=exec_id, signal=signal, all=all), Empty)
+        request = pb.KillRequest(id=self._id, exec_id=exec_id, signal=signal, all=all)
+        try:
+            await self._call("Kill", request, Empty, timeout=KILL)
+        except DeadlineExceeded:
+            if signal != SIGKILL or exec_id or self.on_hang is None:
+                raise
+            self.on_hang()
+            raise DeadlineExceeded(
+                f"task {self._id!r}: its shim does not answer: it is ended, and the container with it"
+            ) from None
 
     async def exec(self, exec_id: str, spec: AnyValue, stdio: Stdio) -> None:
         identifiers.validate(exec_id, "exec id")
@@ -172,26 +195,29 @@ class ShimTask:
         )  # fmt: skip
         _pack(request.spec, spec)
         try:
-            await self._call("Exec", request, Empty)
+            await self._call("Exec", request, Empty, timeout=SHORT)
         except BaseException:
             await asyncio.shield(self._close_streams(exec_id))
             raise
 
     async def resize_pty(self, width: int, height: int, exec_id: str = "") -> None:
         await self._call(
-            "ResizePty", pb.ResizePtyRequest(id=self._id, exec_id=exec_id, width=width, height=height), Empty
+            "ResizePty",
+            pb.ResizePtyRequest(id=self._id, exec_id=exec_id, width=width, height=height),
+            Empty,
+            timeout=SHORT,
         )
 
     async def close_stdin(self, exec_id: str = "") -> None:
         if self._streams is not None:
             await self._streams.close_stdin(exec_id)
-        await self._call("CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty)
+        await self._call("CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty, timeout=SHORT)
 
     async def pause(self) -> None:
-        await self._call("Pause", pb.PauseRequest(id=self._id), Empty)
+        await self._call("Pause", pb.PauseRequest(id=self._id), Empty, timeout=LONG)
 
     async def resume(self) -> None:
-        await self._call("Resume", pb.ResumeRequest(id=self._id), Empty)
+        await self._call("Resume", pb.ResumeRequest(id=self._id), Empty, timeout=LONG)
 
     async def pids(self) -> Sequence[tuple[int, AnyValue | None]]:
         answer = await self._call("Pids", pb.PidsRequest(id=self._id), pb.PidsResponse, timeout=SHORT)
@@ -200,7 +226,7 @@ class ShimTask:
     async def update(self, resources: AnyValue, annotations: Mapping[str, str]) -> None:
         request = pb.UpdateTaskRequest(id=self._id, annotations=annotations)
         _pack(request.resources, resources)
-        await self._call("Update", request, Empty)
+        await self._call("Update", request, Empty, timeout=LONG)
 
     async def stats(self) -> AnyValue:
         answer = await self._call("Stats", pb.StatsRequest(id=self._id), pb.StatsResponse, timeout=SHORT)
@@ -218,7 +244,12 @@ class ShimTask:
         if not exec_id and self._endpoint.version < 3 and (await self.state()).status == Status.RUNNING:
             raise FailedPrecondition(f"task {self._id!r}: cannot delete: it is running")
         request = pb.DeleteRequest(id=self._id, exec_id=exec_id)
-        answer = await self._call("Delete", request, pb.DeleteResponse)
+        try:
+            answer = await self._call("Delete", request, pb.DeleteResponse, timeout=LONG)
+        except NotFound:
+            if not exec_id:
+                await self._vanish()
+            raise
         ended = Exit(answer.pid, answer.exit_status, _nanoseconds(answer.exited_at))
         await self._close_streams(exec_id)
         if exec_id:
@@ -253,6 +284,12 @@ class ShimTask:
             return
         request = streams_pb2.ReopenLogRequest(namespace=self._namespace, id=self._id)
         await self._call("ReopenLog", request, Empty, timeout=SHORT, service=STREAMS)
+
+    async def _vanish(self) -> None:
+        """The shim has it no more: an earlier daemon had asked for its delete. Raises nothing."""
+        if not self.gone.done():
+            self.over(self.known_exit() or Exit(self.pid_, 128 + SIGKILL, 0))
+            await self._finish(self)
 
     def over(self, ended: Exit) -> None:
         """The task is no more: whoever waits learns how it ended."""

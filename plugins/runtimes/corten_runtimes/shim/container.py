@@ -295,7 +295,10 @@ class Container:
         else:
             yield from self._strays.wait()
             if not (self.making.direct_delete and direct.delete(self._state, self.cgroups.own)):
-                yield from self._runc(["delete", self.id])
+                try:
+                    yield from self._runc(["delete", self.id])
+                except NotFound:
+                    pass  # a delete before this one did its work, but was killed before it could say so
         if init.outcome is None and init.pid:
             yield from self._reaper.expect(init.pid).wait()
         elif init.outcome is None:
@@ -379,7 +382,7 @@ class Container:
 
     def _runc(self, verb: Sequence[str], streams: Sequence[int] | None = None) -> Steps[None]:
         log = f"{self.making.bundle}/runc-{self._number()}.log"
-        yield from spawn.run(self._reaper, self.making.runc, log, verb, streams)
+        yield from spawn.run(self._loop, self._reaper, self.making.runc, log, verb, streams)
 
     @property
     def _state(self) -> str:

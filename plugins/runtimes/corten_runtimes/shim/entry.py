@@ -89,7 +89,10 @@ class Shim:
 
     def shutdown(self) -> None:
         """End once the events are delivered."""
-        self.publisher.when_idle(FLUSH_MAX, lambda: self.loop.after(0, self.loop.stop))
+        self.publisher.when_idle(FLUSH_MAX, self._end)
+
+    def _end(self) -> None:
+        self.loop.after(0, self.loop.stop)
 
     def close(self) -> None:
         """Let go of all descriptors of the shim's own, and remove the socket."""

@@ -89,6 +89,9 @@ class Turn:
             self._held = False
 
 
+Timer = tuple[float, int, Callable[[], None]]
+
+
 class Loop:
     """One per shim. Handlers are called with the epoll events of their descriptor."""
 
@@ -96,7 +99,7 @@ class Loop:
         if opened:
             self.open()
         self._handlers: dict[int, Callable[[int], None]] = {}
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[Timer] = []
         self._sequence = 0
         self._running = True
         self._wakeup: tuple[int, ...] = ()
@@ -119,10 +122,18 @@ class Loop:
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call once, `seconds` from now."""
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call once, `seconds` from now; returns what `cancel` takes."""
         self._sequence += 1
-        heapq.heappush(self._timers, (time.monotonic() + seconds, self._sequence, call))
+        timer = (time.monotonic() + seconds, self._sequence, call)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Do not call, if it was not called yet."""
+        if timer in self._timers:
+            self._timers.remove(timer)
+            heapq.heapify(self._timers)
 
     def on_child(self, call: Callable[[], None]) -> None:
         """Call after every SIGCHLD; several may be told as one."""

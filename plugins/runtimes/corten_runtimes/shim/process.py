@@ -56,7 +56,9 @@ class Process:
             return
         kind: type[CortenError] = FailedPrecondition
         message = f"{self.name}: cannot {operation}: it is {self.status}"
-        if operation == "kill":
+        if self.status == DELETED:
+            kind, message = NotFound, f"{self.name}: does not exist"
+        elif operation == "kill":
             kind, message = NotFound, f"{self.name}: cannot kill: process already finished"
         raise kind(message)
 

@@ -23,7 +23,7 @@ from .facts import spec_facts
 from .loop import Loop, Steps
 from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Reaper
-from .spawn import RuncSettings
+from .spawn import DEADLINE, RuncSettings
 from .streams import Stdio
 
 SERVICES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
@@ -234,6 +234,7 @@ class TaskService:
                 no_pivot_root=options.no_pivot_root,
                 no_new_keyring=options.no_new_keyring,
                 criu_work_path=options.criu_work_path,
+                deadline=float(self.settings.get("runc_deadline") or DEADLINE),
             ),
             owner=(options.io_uid, options.io_gid),
             private_pids=bool(facts["private_pids"]),

@@ -4,17 +4,28 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from corten.errors import AlreadyExists, CortenError, FailedPrecondition, NotFound, Unavailable, Unknown
+from corten.errors import (
+    AlreadyExists,
+    CortenError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    Unavailable,
+    Unknown,
+)
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from .loop import Later, Steps
+from .loop import Later, Loop, Steps
 from .reaper import Ended, Reaper
 
+DEADLINE = 120.0
+"""Seconds that a command may take unless the settings say otherwise."""
 NULL = -1
 """In place of a descriptor: /dev/null."""
 # Plain numbers and a plain dict: every object that is only looked at costs a forked shim the page it lies on.
@@ -37,6 +48,7 @@ class RuncSettings(NamedTuple):
     no_pivot_root: bool = False
     no_new_keyring: bool = False
     criu_work_path: str = ""
+    deadline: float = DEADLINE
 
 
 def command(settings: RuncSettings, log: str, verb: Sequence[str]) -> list[str]:
@@ -80,39 +92,51 @@ def execute(id: str, process: str, pid_file: str, console: str) -> list[str]:
     return [*words, id]
 
 
-def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> Later[Ended]:
-    """Start a command with these three streams and a clean signal state. Raises Unavailable, NotFound."""
+def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> tuple[int, Later[Ended]]:
+    """Start a command with these three streams, a clean signal state and a process group of its own.
+
+    Returns its pid, and how it ends later. Raises Unavailable, NotFound.
+    """
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, null if fd == NULL else fd, target) for target, fd in enumerate(streams)]
     try:
-        pid = os.posix_spawnp(words[0], list(words), _ENVIRON, file_actions=actions, setsigmask=(), setsigdef=DEFAULTS)
+        pid = os.posix_spawnp(
+            words[0], list(words), _ENVIRON, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS
+        )
     except FileNotFoundError:
         raise NotFound(f"runtime {words[0]}: no such program on PATH") from None
     except OSError as error:
         raise Unavailable(f"runtime {words[0]}: cannot start: {error}") from None
     finally:
         os.close(null)
-    return reaper.expect(pid)
+    return pid, reaper.expect(pid)
 
 
 def run(
+    loop: Loop,
     reaper: Reaper,
     settings: RuncSettings,
     log: str,
     verb: Sequence[str],
     streams: Sequence[int] | None = None,
 ) -> Steps[None]:
-    """Run runc to its end; raises what it says in its log, which is removed.
+    """Run runc to its end; raises what it says in its log, which is removed, or DeadlineExceeded when it was killed.
 
     Without `streams` what it prints goes to the log as well, for a runc that fails before it knows its log.
     """
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        ended = spawn(reaper, command(settings, log, verb), streams or (NULL, NULL, fd))
+        pid, ended = spawn(reaper, command(settings, log, verb), streams or (NULL, NULL, fd))
     finally:
         os.close(fd)
+    late = loop.after(settings.deadline, lambda: os.killpg(pid, signal.SIGKILL))  # it is not reaped before `ended`
     status = (yield from ended.wait()).status
     try:
+        if late[0] <= time.monotonic():
+            raise DeadlineExceeded(
+                f"OCI runtime {verb[0]} failed: it was not done in {settings.deadline:g} s, and killed"
+            )
+        loop.cancel(late)
         if status:
             raise failure(verb[0], status, _read(log))
     finally:

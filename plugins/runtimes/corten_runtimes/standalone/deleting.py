@@ -11,6 +11,7 @@ from corten.zygote import standing
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from .. import remains
 from .. import runc as programs
 from . import place, runc
 
@@ -19,6 +20,7 @@ def delete(namespace: str, id: str, bundle: str) -> bytes:
     """Returns what to print, a `DeleteResponse`: killed, now. Raises NotFound without runc, Unknown if it fails."""
     pid, how = _init_pid(bundle), runc.called(bundle, namespace)
     try:
+        remains.end_commands(bundle)
         programs.delete(id, how.binary, how.root, systemd_cgroup=how.systemd_cgroup)
     finally:
         mount.unmount_all(f"{bundle}/rootfs")
