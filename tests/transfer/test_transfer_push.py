@@ -1,5 +1,8 @@
 """Pushes by the daemon, with a login asked for over the client's stream."""
 
+import asyncio
+import base64
+import io
 import subprocess
 from collections.abc import Iterator
 
@@ -8,7 +11,8 @@ import peers
 import pytest
 from corten.api.types.transfer.imagestore_pb2 import ImageStore
 from corten.api.types.transfer.progress_pb2 import Progress
-from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
+from corten.api.types.transfer.registry_pb2 import HTTPDebug, OCIRegistry, RegistryResolver
+from corten.client.byte_streams import receive_file
 from corten.client.client import Client
 from corten.errors import NotFound, Unauthenticated
 from corten.registry.credentials import Credentials
@@ -82,3 +86,24 @@ async def test_wrong_or_no_login(daemon: Daemon, locked: str) -> None:
                     await client.transfers.run(registry(f"{locked}/private:v1", stream), ImageStore(name="n"))
         with pytest.raises(NotFound):
             await client.transfers.run(ImageStore(name="none"), registry(f"{locked}/x:v1", ""))
+
+
+async def test_requests_are_dumped_for_who_asks_and_without_secrets(daemon: Daemon, locked: str) -> None:
+    name, out = f"{locked}/private:v1", io.BytesIO()
+    login = base64.b64encode(b"ann:secret").decode()
+    async with (
+        Client(daemon.address, "dump") as client,
+        client.transfers.credentials(lambda _: Credentials("ann", "secret")) as asking,
+        client.transfers.opened("logs") as logs,
+    ):
+        receiving = asyncio.ensure_future(receive_file(logs, out))
+        source = registry(name, asking)
+        source.resolver.http_debug, source.resolver.logs_stream = HTTPDebug.DEBUG, logs.id
+        await client.transfers.run(source, ImageStore(name=name))
+        await asyncio.wait_for(receiving, 20)
+    lines = out.getvalue().decode().splitlines()
+    assert "HEAD /v2/private/manifests/v1 HTTP/1.1" in lines
+    assert "HTTP/1.1 401 Unauthorized" in lines
+    assert "HTTP/1.1 200 OK" in lines
+    assert "Authorization: (left out)" in lines
+    assert login not in out.getvalue().decode()

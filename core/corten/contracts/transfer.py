@@ -56,13 +56,17 @@ class ByteWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RegistryImage:
-    """An image in a registry; `host_dir` are host directories, `scheme` what is spoken where none is configured."""
+    """An image in a registry; `host_dir` are host directories, `scheme` what is spoken where none is configured.
+
+    `dump` gets a line for each header of each request and answer, without secrets.
+    """
 
     reference: str
     headers: Mapping[str, str] = field(default_factory=dict)
     host_dir: str = ""
     scheme: str = ""
     ask: AskLogin | None = None
+    dump: "ByteWriter | None" = None
 
     def __str__(self) -> str:
         return f"OCI Registry ({self.reference})"

@@ -22,7 +22,7 @@ from corten.references import Reference
 
 from . import answers, endpoints, host_folders
 from .authority import Ask
-from .connections import STALL_TIMEOUT, Connections, Request, Warn
+from .connections import STALL_TIMEOUT, Connections, Request, Trace, Warn
 from .credentials import Credentials, Lookup, anonymous
 from .endpoints import Endpoint
 from .hosts_toml import PULL, RESOLVE
@@ -48,15 +48,18 @@ class RegistryClient:
         ranges: Ranges | None = None,
         stall_timeout: float = STALL_TIMEOUT,
         warn: Warn | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """`plain_http` True: http where no scheme is configured; None: https, and either for this machine.
 
         `tls` replaces the system's certificate authorities; `host_roots` are folders of host directories; `headers`
         go to every registry; `ask` is who gives credentials in the place of `credentials`;
         `ranges`: how large blobs are fetched; `stall_timeout`: seconds without a byte after which a connection is given
-        up; `warn` is told what registries warn of.
+        up; `warn` is told what registries warn of, `trace` the headers of requests and answers, line by line.
         """
-        self._connections = Connections(credentials, ask, tls, headers or {}, stall=stall_timeout, warn=warn)
+        self._connections = Connections(
+            credentials, ask, tls, headers or {}, stall=stall_timeout, warn=warn, trace=trace
+        )
         self._plain_http = plain_http
         self._host_roots = tuple(host_roots)
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}

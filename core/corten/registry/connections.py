@@ -67,6 +67,23 @@ Warn = Callable[[str, str], None]
 """`warn(host, text)`: a registry says something for people (deprecation, say)."""
 
 
+Trace = Callable[[str], None]
+"""Told a line of each header that goes out or comes in."""
+_SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+
+
+def _dump(response: aiohttp.ClientResponse, trace: Trace) -> None:
+    """Request and answer as they are on the wire, the secrets left out."""
+    sent = response.request_info
+    trace(f"{sent.method} {sent.real_url.raw_path_qs} HTTP/1.1")
+    for name, value in sent.headers.items():
+        trace(f"{name}: {'(left out)' if name.lower() in _SECRET else value}")
+    trace(f"HTTP/1.1 {response.status} {response.reason or ''}".rstrip())
+    for name, value in response.headers.items():
+        trace(f"{name}: {'(left out)' if name.lower() in _SECRET else value}")
+    trace("")
+
+
 class Connections:
     """Used on one event loop; `close` ends them all. `stall` is in seconds."""
 
@@ -79,9 +96,11 @@ class Connections:
         *,
         stall: float = STALL_TIMEOUT,
         warn: Warn | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._stall = stall
         self._warn = warn
+        self._trace = trace
         self._warned: set[tuple[str, str]] = set()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit_per_host=16),
@@ -138,6 +157,8 @@ class Connections:
                 ssl=tls,
                 timeout=self._timeout(endpoint),
             )
+            if self._trace is not None:
+                _dump(response, self._trace)
             if ours:
                 self._pass_on(response)
             if response.status in _REDIRECTS:

@@ -8,7 +8,7 @@ from corten.api.corten.images.v1 import images_pb2 as images_pb
 from corten.api.services.transfer.v1 import transfer_pb2 as pb
 from corten.api.types.transfer.imagestore_pb2 import ImageStore
 from corten.api.types.transfer.importexport_pb2 import ImageExportStream, ImageImportStream
-from corten.api.types.transfer.registry_pb2 import AuthRequest, AuthResponse, OCIRegistry
+from corten.api.types.transfer.registry_pb2 import AuthRequest, AuthResponse, HTTPDebug, OCIRegistry
 from corten.contracts.scope import Scope
 from corten.contracts.streaming import Stream, StreamManager
 from corten.contracts.transfer import (
@@ -98,7 +98,15 @@ class _Sides:
         message = OCIRegistry.FromString(value)
         resolver = message.resolver
         ask = _asking(self._streams.get(self._scope, resolver.auth_stream)) if resolver.auth_stream else None
-        return RegistryImage(message.reference, dict(resolver.headers), resolver.host_dir, resolver.default_scheme, ask)
+        dumped = resolver.http_debug != HTTPDebug.DISABLED and resolver.logs_stream
+        return RegistryImage(
+            message.reference,
+            dict(resolver.headers),
+            resolver.host_dir,
+            resolver.default_scheme,
+            ask,
+            StreamWriter(self._streams.get(self._scope, resolver.logs_stream)) if dumped else None,
+        )
 
     def _store(self, value: bytes) -> StoreImage:
         return store_image(ImageStore.FromString(value))

@@ -1,38 +1,29 @@
 """Registry to store: documents first, then layers side by side, each unpacked as soon as it can be."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from corten import platforms, references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
-from corten.contracts.transfer import AskLogin, Login, RegistryImage, StoreImage, Unpack
+from corten.contracts.transfer import RegistryImage, StoreImage, Unpack
 from corten.errors import InvalidArgument
 from corten.oci_image import unpack
 from corten.platforms import rank
 from corten.registry.arrival import Arrival
-from corten.registry.authority import Ask
-from corten.registry.client import RegistryClient
-from corten.registry.credentials import Credentials
-from corten.registry.hosts import is_loopback
 from corten.registry.pull import Layers
-from corten.registry.ranges import Ranges
 from corten.registry.sink import StoreSink
 from corten.registry.tree import Documents, FetchedManifest, Wanted, check
 
 from . import naming
 from .leased import leased
 from .parts import Parts
+from .registries import client_for, login_at
 from .reporting import Report
 from .unpacking import Unpacking
-
-CONNECTIONS = max(2, min(4, os.cpu_count() or 2))
-"""Ranges of one large layer that are fetched at once."""
 
 
 async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: StoreImage, report: Report) -> None:
@@ -44,7 +35,7 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         report.say(f"Resolving from {source}")
         target = await registry.resolve(reference)
         names = naming.pulled(destination, target)
-        await parts.verifiers.check(str(reference), target, partial(_login, registry, reference))
+        await parts.verifiers.check(str(reference), target, partial(login_at, registry, reference))
         report.say(f"Pulling from {source}")
         report.say("fetching image content", names[0], target)
         report.root(names[0], target)
@@ -141,45 +132,3 @@ def _check(reference: references.Reference, fetched: list[FetchedManifest], dest
 
 def _plain(target: Descriptor) -> Descriptor:
     return Descriptor(target.media_type, target.digest, target.size)
-
-
-def client_for(parts: Parts, side: RegistryImage, report: Report) -> RegistryClient:
-    """A client as the transfer asks for it, with the plugin's settings for what it leaves open."""
-    if side.scheme not in ("", "http", "https"):
-        raise InvalidArgument(f"transfer: there is no scheme {side.scheme[:80]!r} for registries (http or https)")
-    roots = [Path(root) for root in (side.host_dir or parts.config.config_path).split(":") if root]
-    return RegistryClient(
-        plain_http={"": None, "http": True, "https": False}[side.scheme],
-        host_roots=roots,
-        headers=side.headers,
-        ask=_asking(side.ask) if side.ask else None,
-        ranges=_ranges(parts, references.parse(side.reference)),
-        stall_timeout=parts.config.stall_timeout,
-        warn=report.warning,
-    )
-
-
-def _ranges(parts: Parts, reference: references.Reference) -> Ranges:
-    """None for a registry on this machine: its bytes come as fast as they can be written anyway."""
-    size = 0 if is_loopback(reference.host) else parts.config.concurrent_layer_fetch_buffer
-    return Ranges(size, CONNECTIONS)
-
-
-async def _login(registry: RegistryClient, reference: references.Reference) -> Login | None:
-    """The credentials by which the image is pulled, for verifiers."""
-    found = await registry.credentials(reference)
-    return Login(found.username, found.identity_token or found.password, found.header) if found else None
-
-
-def _asking(ask: AskLogin) -> Ask:
-    async def asked(host: str, reference: str, challenges: object) -> Credentials | None:
-        login: Login | None = await ask(host, reference, list(challenges) if isinstance(challenges, list) else [])
-        if login is None:
-            return None
-        if login.header:
-            return Credentials(header=login.header)
-        if not login.username:
-            return Credentials(identity_token=login.secret) if login.secret else None
-        return Credentials(login.username, login.secret)
-
-    return asked

@@ -7,7 +7,7 @@ from corten.registry.push import push as upload
 
 from .leased import leased
 from .parts import Parts
-from .pulling import client_for
+from .registries import client_for
 from .reporting import Report
 
 
