@@ -22,6 +22,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "short lived exits": (20, 240),
     "streamed execs": (40, 10000),
     "dropped attachments": (20, 1000),
+    "daemons killed among pods": (3, 60),
 }
 
 SOAK = os.environ.get("CORTEN_SOAK") == "1"

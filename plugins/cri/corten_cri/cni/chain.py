@@ -137,8 +137,12 @@ class _named:  # noqa: N801  (a context manager, as a function would be)
 
 
 def _is_gone(error: PluginError, attaching: Attaching) -> bool:
-    """Whether a plugin complains that what it should delete is not there, which is no failure (section DEL)."""
-    return "not found" in error.text or (not attaching.netns and "no such file or directory" in error.text)
+    """Whether a plugin complains that what it should delete is not there, which is no failure (section DEL).
+
+    It would complain for ever: a firewall that was loaded anew has none of its chains, for example.
+    """
+    known = ("not found", "does not exist", *(("no such file or directory",) if not attaching.netns else ()))
+    return any(words in error.text for words in known)
 
 
 def without_netns(attaching: Attaching) -> Attaching:
