@@ -102,6 +102,8 @@ class Adaptation:
     async def update_pod_sandbox(
         self, pod: NriPod, overhead: Resources | None = None, resources: Resources | None = None
     ) -> None:
+        if not self._connected():
+            return
         request = pb.UpdatePodSandboxRequest(
             pod=pod_message(pod),
             overhead_linux_resources=_resources(overhead),
@@ -131,6 +133,8 @@ class Adaptation:
         if not self.enabled:
             return NriAdjusted(spec)
         self._states[container.id] = "created"
+        if not self._connected() and not self._config.default_validator.enable:
+            return NriAdjusted(spec)
         async with self._turn:
             whole, owners, wanted = pb.ContainerAdjustment(), Owners(), merging.Updates(Owners(), container.id)
             asked = []
@@ -187,6 +191,8 @@ class Adaptation:
         if self._states.get(container.id) not in ("created", "running"):
             return
         self._states[container.id] = "stopped"
+        if not self._connected():
+            return
         request = pb.StopContainerRequest(pod=pod_message(pod), container=container_message(container))
         async with self._turn:
             updates = merging.Updates(Owners())
@@ -204,6 +210,8 @@ class Adaptation:
             return
         await self.stop_container(pod, container)
         self._states.pop(container.id, None)
+        if not self._connected():
+            return
         request = pb.RemoveContainerRequest(pod=pod_message(pod), container=container_message(container))
         await self._tell_anyway(pb.REMOVE_CONTAINER, request, pb.RemoveContainerResponse)
 

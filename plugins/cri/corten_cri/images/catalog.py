@@ -13,6 +13,7 @@ from contextlib import aclosing
 from functools import partial
 
 from corten import platforms
+from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.content import ContentStore
 from corten.contracts.events import Exchange
 from corten.contracts.metadata import ImageStore, Metadata
@@ -76,6 +77,10 @@ class Images:
         """All of them, each once."""
         await self._read.wait()
         return list(self._index)
+
+    def message(self, image: CriImage) -> pb.Image:
+        """What the kubelet is told of an image; not to be changed."""
+        return self._index.message(image)
 
     async def find(self, text: str) -> CriImage:
         """By name (short forms too), id, or the beginning of an id. Raises NotFound, InvalidArgument if ambiguous."""

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import InvalidArgument, NotFound
 
 from .image import CriImage
@@ -17,6 +18,7 @@ class ImageIndex:
         self._names: dict[str, CriImage] = {}
         self._ids: dict[str, dict[str, CriImage]] = {}
         self._merged: dict[str, CriImage] = {}
+        self._messages: dict[str, pb.Image] = {}
         self._sorted: list[str] | None = None
 
     def __repr__(self) -> str:
@@ -44,18 +46,27 @@ class ImageIndex:
             self._ids[image.id] = {}
             self._sorted = None
         self._ids[image.id][name] = image
-        self._merged.pop(image.id, None)
+        self._changed(image.id)
 
     def drop(self, name: str) -> None:
         """Forget a name; harmless if it is not known."""
         if (image := self._names.pop(name, None)) is None:
             return
-        self._merged.pop(image.id, None)
+        self._changed(image.id)
         names = self._ids[image.id]
         del names[name]
         if not names:
             del self._ids[image.id]
             self._sorted = None
+
+    def message(self, image: CriImage) -> pb.Image:
+        """`image.message()`, made once for as long as the image has these names."""
+        if self._merged.get(image.id) is not image:
+            return image.message()
+        made = self._messages.get(image.id)
+        if made is None:
+            made = self._messages[image.id] = image.message()
+        return made
 
     def by_name(self, name: str) -> CriImage | None:
         """The image that a full name points to."""
@@ -82,6 +93,10 @@ class ImageIndex:
         if not found:
             raise NotFound(f"image {text!r}: there is none")
         return self._of(found[0])
+
+    def _changed(self, id: str) -> None:
+        self._merged.pop(id, None)
+        self._messages.pop(id, None)
 
     def _of(self, id: str) -> CriImage:
         merged = self._merged.get(id)

@@ -31,14 +31,14 @@ class ImageService:
     @cancellable
     async def list_images(self, request: pb.ListImagesRequest, call: CallContext) -> pb.ListImagesResponse:
         """All, or those that the filter's name leads to: one by a whole name or id, or all of a repository."""
-        return pb.ListImagesResponse(images=[image.message() for image in await self._filtered(request.filter)])
+        return pb.ListImagesResponse(images=map(self._images.message, await self._filtered(request.filter)))
 
     async def stream_images(
         self, request: pb.StreamImagesRequest, call: CallContext
     ) -> AsyncIterator[pb.StreamImagesResponse]:
         """The same, in pages."""
         for page in pages(await self._filtered(request.filter)):
-            yield pb.StreamImagesResponse(images=[image.message() for image in page])
+            yield pb.StreamImagesResponse(images=map(self._images.message, page))
 
     @cancellable
     async def image_status(self, request: pb.ImageStatusRequest, call: CallContext) -> pb.ImageStatusResponse:
@@ -47,7 +47,7 @@ class ImageService:
             image = await self._images.find(_named(request.image))
         except NotFound:
             return pb.ImageStatusResponse()
-        return pb.ImageStatusResponse(image=image.message(), info=image.info() if request.verbose else None)
+        return pb.ImageStatusResponse(image=self._images.message(image), info=image.info() if request.verbose else None)
 
     async def pull_image(self, request: pb.PullImageRequest, call: CallContext) -> pb.PullImageResponse:
         """Answers with the image's id."""
