@@ -273,7 +273,9 @@ def privileged_pod(cri: Cri) -> pb.PodSandboxConfig:
 
 
 @contextmanager
-def cri_node(folder: Path, extra: str = "", bin_dirs: str = "/usr/lib/cni") -> Iterator[CriNode]:
+def cri_node(
+    folder: Path, extra: str = "", bin_dirs: str = "/usr/lib/cni", env: Mapping[str, str] | None = None
+) -> Iterator[CriNode]:
     """A daemon with images in a registry; gone with all it made at the end. `extra`: more of the runtime's settings."""
     bridge, conf = f"crt{os.getpid() % 10**8:x}{os.urandom(2).hex()}"[:15], folder / "net.d"
     conf.mkdir(parents=True)
@@ -281,7 +283,7 @@ def cri_node(folder: Path, extra: str = "", bin_dirs: str = "/usr/lib/cni") -> I
     with peers.registry(folder / "registry") as host:
         push_all(folder, host)
         try:
-            with running_daemon(config=settings(conf, extra, bin_dirs)) as daemon:
+            with running_daemon(config=settings(conf, extra, bin_dirs), env=env) as daemon:
                 yield CriNode(daemon, host, bridge, conf)
         finally:
             subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)

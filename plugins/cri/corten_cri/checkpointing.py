@@ -66,6 +66,8 @@ class Checkpoints:
             await asyncio.wait_for(self._write(container, request.location), timeout)
         except TimeoutError:
             raise DeadlineExceeded(f"{what}: it was not done in {timeout:g} s") from None
+        except CortenError as error:
+            raise type(error)(f"{what}: {error.message}") from error
         return pb.CheckpointContainerResponse()
 
     async def _write(self, container: Container, location: str) -> None:
