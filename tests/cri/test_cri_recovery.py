@@ -45,14 +45,7 @@ def leftovers(node: CriNode) -> list[str]:
 
 def addresses(node: CriNode) -> list[str]:
     """The leases of host-local."""
-    folder = next(iter(node.daemon.folder.parent.glob(f"**/ipam/{node.bridge}")), None) or ipam(node)
-    return [path.name for path in folder.glob("*.*.*.*")] if folder.exists() else []
-
-
-def ipam(node: CriNode) -> Path:
-    config = node.daemon.folder / "config.yaml"
-    conf_dir = next(word for word in config.read_text().split() if word.endswith("net.d}"))
-    return Path(conf_dir.removesuffix("}")).parent / "ipam" / node.bridge
+    return [path.name for path in (node.conf.parent / "ipam" / node.bridge).glob("*.*.*.*")]
 
 
 async def test_pods_and_containers_survive_a_restart(mortal: CriNode) -> None:
