@@ -46,6 +46,8 @@ class Trees:
         with mapped(f"create {self._snapshots}"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._snapshots.mkdir(mode=0o700, exist_ok=True)
+            for folder in (root, self._snapshots):
+                folder.chmod(0o700)  # one that was there before, too: set-id programs lie below
         self.keep_reserve()
 
     def __repr__(self) -> str:
