@@ -20,6 +20,24 @@ class BinDirConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UnpackConfig:
+    """With what images are unpacked."""
+
+    platform: str = ""
+    """Of the images, e.g. `linux/amd64`; empty: this host's."""
+    snapshotter: str = "overlayfs"
+    """The snapshotter this is for."""
+    differ: str = ""
+    """The differ that unpacks; empty: the first of the diff service's order that knows the layers."""
+    config_type: str = ""
+    """Only images whose config has this media type; empty: any."""
+    layer_types: tuple[str, ...] = ()
+    """Only images whose layers all have one of these media types; empty: any."""
+    optional: bool = False
+    """Leave this out, instead of failing, where snapshotter or differ are not there."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransferConfig:
     """How images are moved."""
 
@@ -35,6 +53,10 @@ class TransferConfig:
     """Bytes of the ranges in which a large layer is fetched over several connections at once; 0: over one."""
     stall_timeout: Duration = 60.0
     """How long a connection to a registry may be silent before it is given up, and tried again."""
+    unpack_config: tuple[UnpackConfig, ...] = ()
+    """What may be unpacked, and by which differ; the first entry that fits counts. Empty: everything, by any."""
+    check_platform_supported: bool = False
+    """An entry of `unpack_config` is for images of exactly its platform, not of its operating system."""
     config_path: str = ""
     """Folders of host directories (hosts.toml), separated by colons, for clients that name none."""
     default_snapshotter: str = "overlayfs"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from corten.contracts.diff import Differ
 from corten.contracts.leases import LeaseStore
 from corten.contracts.metadata import Metadata
 from corten.contracts.scope import Scope
@@ -20,6 +19,7 @@ from corten.supervisor import Supervisor
 
 from .config import TransferConfig
 from .turns import Turns
+from .unpacking_choice import UnpackChoice
 from .verifying import Verifiers
 
 CONVERSIONS = max(1, os.cpu_count() or 1)
@@ -32,7 +32,7 @@ class Parts:
 
     metadata: Metadata
     leases: LeaseStore
-    differ: Differ
+    differs: UnpackChoice
     pools: Pools
     supervisor: Supervisor
     hooks: HookRelay

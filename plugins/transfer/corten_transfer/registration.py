@@ -2,15 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from corten.contracts.diff import Differ
 from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, State, each, one
-from corten.plugin.types import IMAGE_VERIFIER, LEASE, METADATA, SERVICE, STREAMING, TRANSFER
+from corten.plugin.types import DIFFER, IMAGE_VERIFIER, LEASE, METADATA, SERVICE, STREAMING, TRANSFER
 
 from .config import BinDirConfig, TransferConfig
 from .verifying import Verifiers
+
+if TYPE_CHECKING:
+    from .unpacking_choice import UnpackChoice
 
 
 def plugins() -> tuple[Registration, ...]:
@@ -27,7 +30,7 @@ def plugins() -> tuple[Registration, ...]:
             type=TRANSFER,
             id="local",
             init=_transferer,
-            requires=(one(METADATA), one(LEASE), one(SERVICE, "diff-service"), each(IMAGE_VERIFIER)),
+            requires=(one(METADATA), one(LEASE), one(SERVICE, "diff-service"), each(DIFFER), each(IMAGE_VERIFIER)),
             config=TransferConfig,
             summary="Moves images between registries, archives and the store.",
         ),
@@ -78,6 +81,15 @@ def _streams(context: PluginContext) -> object:
     return streams
 
 
+def _choice(context: PluginContext, config: TransferConfig) -> "UnpackChoice":
+    from .unpacking_choice import UnpackChoice, checked
+
+    differs = context.each(DIFFER)
+    entries = checked(config.unpack_config, context.one(METADATA).snapshotters(), differs, context.uri)
+    service = cast("Differ", context.one(SERVICE))
+    return UnpackChoice(entries, differs, service, config.check_platform_supported)
+
+
 def _transferer(context: PluginContext) -> object:
     import asyncio
     import os
@@ -93,7 +105,7 @@ def _transferer(context: PluginContext) -> object:
         Parts(
             metadata=context.one(METADATA),
             leases=context.one(LEASE),
-            differ=cast("Differ", context.one(SERVICE)),
+            differs=_choice(context, config),
             pools=context.pools,
             supervisor=context.supervisor,
             hooks=context.hooks,

@@ -54,7 +54,7 @@ class Unpacking:
         self._parts = parts
         self._scope = scope
         self._name = snapshotter
-        self._work = Work(parts.metadata.snapshotter(scope, snapshotter), parts.differ, parts.metadata.content(scope))
+        self._work = Work(parts.metadata.snapshotter(scope, snapshotter), parts.metadata.content(scope))
         self._report = report
         self._running: set[asyncio.Future[Any]] = set()
         self._given_up = False
@@ -67,6 +67,7 @@ class Unpacking:
         Raises DataLoss for a layer that is not what the config promises, and what differ and snapshotter raise.
         """
         assert image.config is not None
+        self._work.differ = self._parts.differs.differ(self._name, image)
         told = reference if self._parts.remote(self._name) else ""
         layers, digest = image.manifest.layers, image.descriptor.digest
         steps = unpack.plan(layers, image.config.diff_ids, reference=told, manifest=digest)

@@ -34,9 +34,11 @@ class Filled:
 class Work:
     """`keys` are the snapshots in the making that are to be removed if nothing comes of them."""
 
-    def __init__(self, snapshots: Snapshotter, differ: Differ, content: ContentStore) -> None:
+    differ: Differ
+    """Set before anything is filled."""
+
+    def __init__(self, snapshots: Snapshotter, content: ContentStore) -> None:
         self._snapshots = snapshots
-        self._differ = differ
         self._content = content
         self.keys: set[str] = set()
 
@@ -131,17 +133,17 @@ class Work:
     def _unpacked(self, prepared: Prepared, source: Arriving | None, told: Told) -> Unpacked:
         layer, mounts, content = prepared.step.layer, prepared.mounts, self._content
         if source is None and not prepared.alone:
-            return Unpacked(self._differ.apply(layer, mounts, content, progress=told))
-        if not isinstance(self._differ, StreamDiffer):
+            return Unpacked(self.differ.apply(layer, mounts, content, progress=told))
+        if not isinstance(self.differ, StreamDiffer):
             raise FailedPrecondition(f"layer {layer.digest}: its differ unpacks whole layers on their parents only")
         try:
-            return self._differ.unpack(layer, mounts, source or content, progress=told)
+            return self.differ.unpack(layer, mounts, source or content, progress=told)
         except Unimplemented as error:
             raise FailedPrecondition(error.message) from error
 
     def _settle(self, filled: Sequence[Filled]) -> None:
-        assert isinstance(self._differ, StreamDiffer)
-        self._differ.settle([(each.prepared.mounts, each.assumed) for each in filled])
+        assert isinstance(self.differ, StreamDiffer)
+        self.differ.settle([(each.prepared.mounts, each.assumed) for each in filled])
 
     def _commit(self, prepared: Prepared) -> None:
         step = prepared.step
