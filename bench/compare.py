@@ -89,6 +89,9 @@ def pulls(s: Sitting, image: str, what: str, runs: int) -> list[Row]:
     return [
         row(f"pull and unpack, {what}, fetched by `ctr`", "s", by_client, "≤ 0.6 ×"),
         row(f"the same {word}", "s", by_daemon, "≤ 0.3 ×"),
+        row(
+            "peak memory of the daemon's processes, the client fetching", "MiB", measures.peaks(s.both, image), "stated"
+        ),
     ]
 
 

@@ -3,6 +3,7 @@
 import signal
 import statistics
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +115,30 @@ def corten_pull(corten: Side, image: str, runs: int) -> float:
         took.append(timed(argv))
         corten.run("images", "rm", "--sync", image)
     return min(took)
+
+
+def peaks(both: list[Side], image: str) -> Figures:
+    """The most memory (PSS) that a daemon and all its helpers have during a pull, MiB; looked at every 50 ms."""
+    return {side.name: _peak(side, image) / 1024 for side in both}
+
+
+def _peak(side: Side, image: str) -> int:
+    most, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.05):
+            most = max(most, sum(map(pss, side.family())))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        side.run("images", "pull", "--plain-http", image)
+    finally:
+        done.set()
+        watching.join()
+    side.run("images", "rm", "--sync", image)
+    return most
 
 
 def life_cycles(both: list[Side], image: str, each: int) -> Figures:

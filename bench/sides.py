@@ -88,6 +88,22 @@ class Side:
                 found[kind].append(int(entry.name))
         return found
 
+    def family(self) -> list[int]:
+        """Pids of the daemon and of all that descends from it."""
+        assert self.process is not None
+        children: dict[int, list[int]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                except OSError:
+                    continue
+                children.setdefault(parent, []).append(int(entry.name))
+        found = [self.process.pid]
+        for pid in found:
+            found += children.get(pid, ())
+        return found
+
     def _kind(self, proc: Path) -> str:
         try:
             words = (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
