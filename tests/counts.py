@@ -13,6 +13,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "prepared beside cleanups": (300, 3000),
     "containers for memory": (10, 40),
     "life cycles": (5, 50),
+    "crowd of containers": (16, 200),
     "group commit writers": (16, 64),
     "walk entries": (500, 20000),
     "exec probes": (120, 10_000),

@@ -16,6 +16,7 @@ from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
 from corten.errors import NotFound
 from corten_runtimes.config import RuncConfig
+from counts import count
 from runtimes.conftest import clear
 from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process
 
@@ -207,6 +208,38 @@ async def test_an_execs_exit_is_told_after_a_restart(world: World) -> None:
         again = await second.get(NAMESPACE, "host")
         assert (await again.wait("job")).status == 8
         assert (await again.delete("job")).status == 8
+    finally:
+        await clear(second)
+        await second.close()
+
+
+async def test_a_crowd_is_started_listed_restarted_over_and_removed(world: World) -> None:
+    ids, some = [f"n{number}" for number in range(count("crowd of containers"))], asyncio.Semaphore(8)
+
+    async def begin(runtime: Any, id: str) -> int:
+        async with some:
+            task = await runtime.create(NAMESPACE, id, world.options("/bin/sleep", "600"))
+            return int(await task.start())
+
+    async def end(runtime: Any, id: str) -> int:
+        async with some:
+            task = await runtime.get(NAMESPACE, id)
+            await task.kill(signal.SIGKILL)
+            await task.wait()
+            return int((await task.delete()).status)
+
+    first = await world.runtime()
+    pids = await asyncio.gather(*(begin(first, id) for id in ids))
+    assert {task.id: task.pid for task in await first.list(NAMESPACE)} == dict(zip(ids, pids, strict=True))
+    await first.close()
+    second = await world.runtime()
+    try:
+        known = await second.list(NAMESPACE)
+        assert {task.id: task.pid for task in known} == dict(zip(ids, pids, strict=True))
+        assert {(await task.state()).status for task in known} == {Status.RUNNING}
+        assert set(await asyncio.gather(*(end(second, id) for id in ids))) == {137}
+        assert list(await second.list(NAMESPACE)) == []
+        await eventually(lambda: world.remains() == [])
     finally:
         await clear(second)
         await second.close()

@@ -35,8 +35,11 @@ _STATUS = {
     PAUSING: task_pb2.PAUSING,
 }
 _OPTIONS, _CHECKPOINT = "containerd.runc.v1.Options", "containerd.runc.v1.CheckpointOptions"
-VERSION = "corten/1"
-"""Protocol between daemon and shim, told by Connect: a newer daemon may meet an older shim."""
+VERSION = "corten/2"
+"""Protocol between daemon and shim, told by Connect: a newer daemon may meet an older shim.
+
+1: one container, no service beside the task API. 2: several containers; `corten.shim.v1.Streams`.
+"""
 
 Handler = Callable[[Any], Steps[Any]]
 
