@@ -112,6 +112,16 @@ def recovery(s: Sitting) -> list[Row]:
     ]
 
 
+def crowd(s: Sitting) -> list[Row]:
+    n = s.pick(20, 200)
+    found = measures.recovery(s.both, s.small, n)
+    return [
+        row(f"{n} containers: started, one after the other", "s", found["started"], "≤ 1 ×"),
+        row(f"{n} containers: all known again after SIGKILL", "s", found["known"], "≤ 1 ×"),
+        row(f"{n} containers: removed", "s", found["removed"], "≤ 1 ×"),
+    ]
+
+
 def output(s: Sitting) -> list[Row]:
     n = s.pick(128, 512)
     return [row(f"{n} MiB of stdout through a client", "s", measures.output(s.both, s.small, n, 3), "≤ 1 ×")]
@@ -125,6 +135,7 @@ MEASURES: dict[str, Callable[[Sitting], list[Row]]] = {
     "output": output,
     "memory": memory,
     "recovery": recovery,
+    "crowd": crowd,
     "pull": pull,
 }
 

@@ -76,12 +76,14 @@ def memory(both: list[Side], image: str, containers: int) -> dict[str, Figures]:
 
 
 def recovery(both: list[Side], image: str, containers: int) -> dict[str, Figures]:
-    """SIGKILL and start with running containers: seconds to the first answer, and until all are running again."""
-    found: dict[str, Figures] = {"answer": {}, "known": {}}
+    """Seconds to start so many, after SIGKILL to the first answer and until all run again, and to remove them."""
+    found: dict[str, Figures] = {"started": {}, "answer": {}, "known": {}, "removed": {}}
     for side in both:
         names = [f"k{n}" for n in range(containers)]
+        began = time.perf_counter()
         for name in names:
             side.run("run", "-d", image, name, "sleep", "100000")
+        found["started"][side.name] = time.perf_counter() - began
         side.end(signal.SIGKILL)
         began = time.perf_counter()
         found["answer"][side.name] = side.start()
@@ -89,7 +91,9 @@ def recovery(both: list[Side], image: str, containers: int) -> dict[str, Figures
             if time.perf_counter() - began > 60:
                 raise RuntimeError(f"{side.name}: containers lost")
         found["known"][side.name] = time.perf_counter() - began
+        began = time.perf_counter()
         remove(side, *names)
+        found["removed"][side.name] = time.perf_counter() - began
     return found
 
 
