@@ -96,7 +96,7 @@ class World:
         return [f"{call['command']} {call['plugin']}" for call in self.calls()]
 
     def records(self) -> list[str]:
-        return sorted(each.name for each in (self.folder / "root" / "attachments").iterdir())
+        return sorted(each.stem for each in (self.folder / "root" / "attachments").glob("*.json"))
 
     def pod(self, id: str = "pod1", netns: str = "/proc/self/ns/net", **config: Any) -> PodNetwork:
         metadata = pb.PodSandboxMetadata(name="web", namespace="prod", uid="u-1")

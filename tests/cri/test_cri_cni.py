@@ -340,12 +340,12 @@ async def test_pods_that_live_on_stay_attached_over_a_crash(cni: World) -> None:
 async def test_a_record_that_nobody_can_read_stops_nothing(cni: World) -> None:
     cni.network_of("one")
     folder = cni.folder / "root" / "attachments"
-    for name, text in (("broken", "{"), ("empty", "{}"), ("half", None)):
-        (folder / name).mkdir(parents=True)
-        if text is not None:
-            (folder / name / "record.json").write_text(text)
+    folder.mkdir(parents=True)
+    for name, text in (("broken.json", "{"), ("empty.json", "{}"), ("half.json.new", "{"), ("odd.results", "[")):
+        (folder / name).write_text(text)
     network = await cni.network()
     assert cni.records() == ["broken", "empty"], "kept for a person to look at"
+    assert sorted(each.name for each in folder.iterdir()) == ["broken.json", "empty.json"]
     assert await network.setup(cni.pod()) == ("10.9.8.7",)
 
 

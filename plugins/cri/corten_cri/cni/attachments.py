@@ -1,8 +1,12 @@
 """Records of what was attached, on disk before the first plugin runs and until the last one has let go.
 
-    <root>/attachments/<container>/record.json    how ADD was called, and what it answered
+    <root>/attachments/ID.json       how ADD is called: the networks as they were configured, arguments, capabilities
+    <root>/attachments/ID.results    what it answered, for DEL and CHECK
 
-A plugin that runs holds a lock (flock) on the folder, so that a daemon that was restarted waits for it before it cleans
+The first survives a power cut, for it says which addresses to give back. The second needs not: a power cut takes the
+interfaces with it, and without it DEL gives addresses back as well.
+
+A plugin that runs holds a lock (flock) on the record, so that a daemon that was restarted waits for it before it cleans
 up behind it.
 """
 
@@ -11,12 +15,11 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from .chain import Attaching
 log = logging.getLogger(__name__)
 
 VERSION = 1
+RECORD, RESULTS, FRESH = ".json", ".results", ".new"
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}\Z")
 
 
@@ -74,11 +78,14 @@ class Attachments:
         self._known: dict[str, Attachment] = {}
 
     def load(self) -> None:
-        """Read what an earlier daemon recorded. A record that cannot be read is set aside with a warning."""
+        """Read what an earlier daemon recorded. One that cannot be read stays, with an error in the log."""
         with mapped(f"read the records of CNI in {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            for folder in sorted(self._folder.iterdir()):
-                self._load_one(folder)
+            for file in sorted(self._folder.iterdir()):
+                if file.name.endswith(RECORD):
+                    self._load_one(file)
+                elif not file.with_suffix(RECORD).exists():
+                    file.unlink()  # of a record that went, or never became one: no plugin has run then
 
     def known(self) -> list[Attachment]:
         return list(self._known.values())
@@ -87,12 +94,12 @@ class Attachments:
         return self._known.get(container)
 
     def lock(self, container: str) -> int:
-        """A descriptor of the container's folder with the lock on it; -1 while a plugin that is left over holds it.
+        """A descriptor of the container's record with the lock on it; -1 while a plugin that is left over holds it.
 
         Plugins inherit it. Close it when they have ended.
         """
         with mapped(f"lock the CNI record of {container}"):
-            fd = os.open(self._of(container), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(self._of(container, RECORD), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -102,69 +109,79 @@ class Attachments:
 
     def evict(self, container: str) -> None:
         """Kill what holds the lock: plugins that outlived the daemon that started them, or their own children."""
-        folder = str(self._of(container))
+        record = str(self._of(container, RECORD))
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if int(pid) != os.getpid() and _has_open(pid, folder):
+            if int(pid) != os.getpid() and _has_open(pid, record):
                 log.warning("CNI: process %s is left from an attachment of %s: it is killed", pid, container)
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
 
     def create(self, attachment: Attachment) -> None:
-        """Raises AlreadyExists."""
-        folder = self._of(attachment.container)
+        """Write a record that survives a power cut once this returns. Raises AlreadyExists."""
         if attachment.container in self._known:
             raise AlreadyExists(f"CNI: container {attachment.container} is attached already")
-        with mapped(f"record the networks of {attachment.container} in {folder}"):
-            folder.mkdir(exist_ok=True)
-            _sync(self._folder)
-        self.put(attachment)
+        with mapped(f"record the networks of {attachment.container} in {self._folder}"):
+            _write(self._of(attachment.container, RECORD), _to_json(attachment), durable=True)
+        self._known[attachment.container] = attachment
 
-    def put(self, attachment: Attachment) -> None:
-        """Write a record, durably: it survives a power cut once this returns."""
-        folder = self._of(attachment.container)
-        with mapped(f"record the networks of {attachment.container} in {folder}"):
-            fresh = folder / "record.json.new"
-            with fresh.open("w") as file:
-                json.dump(_to_json(attachment), file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(folder / "record.json")
-            _sync(folder)
+    def complete(self, attachment: Attachment) -> None:
+        """Keep the results of one that was created."""
+        with mapped(f"record the results of CNI for {attachment.container} in {self._folder}"):
+            results = [each.result for each in attachment.networks]
+            _write(self._of(attachment.container, RESULTS), {"results": results}, durable=False)
         self._known[attachment.container] = attachment
 
     def drop(self, container: str) -> None:
         """Forget; harmless if there is no record."""
         with mapped(f"remove the CNI record of {container}"):
-            shutil.rmtree(self._of(container), ignore_errors=False, onerror=_unless_gone)
-            _sync(self._folder)
+            for suffix in (RESULTS, RECORD):
+                self._of(container, suffix).unlink(missing_ok=True)
         self._known.pop(container, None)
 
-    def _of(self, container: str) -> Path:
+    def _of(self, container: str, suffix: str) -> Path:
         if not _ID.match(container):
             raise InvalidArgument(f"CNI: {container!r:.200} cannot be a container id")
-        return self._folder / container
+        return self._folder / f"{container}{suffix}"
 
-    def _load_one(self, folder: Path) -> None:
+    def _load_one(self, file: Path) -> None:
         try:
-            found = _of_json(json.loads((folder / "record.json").read_text()))
-        except FileNotFoundError:
-            shutil.rmtree(folder, ignore_errors=True)  # made, but not yet written: no plugin has run
+            found = _of_json(json.loads(file.read_text()))
         except (OSError, ValueError, KeyError, TypeError, CortenError) as error:
-            log.error("CNI record %s cannot be read (%s): if it held addresses, give them back by hand", folder, error)
+            log.error("CNI record %s cannot be read (%s): if it held addresses, give them back by hand", file, error)
         else:
-            self._known[found.container] = found
+            self._known[found.container] = _with_results(found, file.with_suffix(RESULTS))
 
 
-def _has_open(pid: str, folder: str) -> bool:
+def _with_results(attachment: Attachment, file: Path) -> Attachment:
+    """The same with its results, if they are there whole."""
     try:
-        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == folder for fd in os.listdir(f"/proc/{pid}/fd"))
+        found = json.loads(file.read_text())["results"]
+        pairs = zip(attachment.networks, found, strict=True)
+        return replace(
+            attachment, networks=tuple(replace(each, result=result) for each, result in pairs), complete=True
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return attachment
+
+
+def _write(file: Path, document: Any, *, durable: bool) -> None:
+    """In one step, so that a reader finds all of it or nothing."""
+    fresh = file.with_name(file.name + FRESH)
+    with fresh.open("w") as opened:
+        json.dump(document, opened)
+        if durable:
+            opened.flush()
+            os.fsync(opened.fileno())
+    fresh.rename(file)
+    if durable:
+        _sync(file.parent)
+
+
+def _has_open(pid: str, file: str) -> bool:
+    try:
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == file for fd in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
-
-
-def _unless_gone(call: object, path: str, error: Any) -> None:
-    if not issubclass(error[0], FileNotFoundError):
-        raise error[1]
 
 
 def _sync(folder: Path) -> None:
@@ -182,20 +199,11 @@ def _to_json(attachment: Attachment) -> dict[str, Any]:
         "netns": attachment.netns,
         "arguments": attachment.arguments,
         "capabilities": attachment.capabilities,
-        "complete": attachment.complete,
-        "networks": [
-            {"interface": each.interface, "network": each.network.to_json(), "result": each.result}
-            for each in attachment.networks
-        ],
+        "networks": [{"interface": each.interface, "network": each.network.to_json()} for each in attachment.networks],
     }
 
 
 def _of_json(document: Mapping[str, Any]) -> Attachment:
-    networks: Sequence[Attached] = [
-        Attached(each["interface"], of_record(each["network"]), each["result"]) for each in document["networks"]
-    ]
+    networks = tuple(Attached(each["interface"], of_record(each["network"])) for each in document["networks"])
     arguments = tuple((key, value) for key, value in document["arguments"])
-    return Attachment(
-        document["container"], document["netns"], arguments, document["capabilities"], tuple(networks),
-        document["complete"],
-    )  # fmt: skip
+    return Attachment(document["container"], document["netns"], arguments, document["capabilities"], networks)

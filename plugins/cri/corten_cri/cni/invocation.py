@@ -30,7 +30,7 @@ BUSY_RETRIES = 5
 """How often a plugin is tried that somebody is just writing (ETXTBSY)."""
 BUSY_PAUSE = 0.3
 LOCK_FD = 3
-"""Where a plugin has the folder of its attachment open: its lock tells a later daemon that the plugin still runs."""
+"""Where a plugin has the record of its attachment open: its lock tells a later daemon that the plugin still runs."""
 _LATER = frozenset({11, 50, 51})
 """Error codes of the specification that mean: later."""
 

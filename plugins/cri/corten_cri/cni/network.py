@@ -193,7 +193,7 @@ class CniNetwork:
                 raise answer
             networks.append(answer)
         done = replace(attachment, networks=tuple(networks), complete=True)
-        await self._pools.run(POOL, self._attachments.put, done)
+        await self._pools.run(POOL, self._attachments.complete, done)
         return done
 
     async def _undo(self, container: str) -> None:
