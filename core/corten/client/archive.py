@@ -23,9 +23,6 @@ from .run import SNAPSHOTTER
 from .sink import WireSink
 from .unpack import unpack
 
-_OWN = "corten-"
-"""How the revision of Corten's daemons begins: others know no names for images that have none."""
-
 
 async def import_archive(
     client: Client,
@@ -42,13 +39,10 @@ async def import_archive(
     `name` is for an archive with one image that has none. An empty snapshotter: do not unpack. `compress`: the layers
     of a docker archive. Raises InvalidArgument for a malformed archive, DataLoss for damaged content.
     """
-    if await _can(client):
+    # Other daemons know no names for images that have none.
+    if await client.introspection.is_corten() and await client.transfers.offered():
         return await _by_the_daemon(client, file, name, snapshotter, platform, compress, progress)
     return await _by_this_process(client, file, name, snapshotter, platform, progress)
-
-
-async def _can(client: Client) -> bool:
-    return (await client.introspection.version()).revision.startswith(_OWN) and await client.transfers.offered()
 
 
 async def _by_the_daemon(

@@ -6,6 +6,7 @@ from corten import references
 from corten.api.corten.images.v1.images_pb2 import ConvertedImage
 from corten.api.types.transfer.imagestore_pb2 import ImageStore
 from corten.contracts.objects import Image
+from corten.errors import Unimplemented
 from corten.messages.transfer import platform_message
 from corten.platforms import Platform
 
@@ -34,5 +35,7 @@ async def convert(
         name=target, labels=dict(source.labels), platforms=[platform_message(each) for each in platforms]
     )
     wanted = ConvertedImage(store=store, compression=compression, oci=oci)
+    if not await client.introspection.is_corten():
+        raise Unimplemented("convert: this daemon does not convert images (cortend does; ctr does it by itself)")
     await client.transfers.run(ImageStore(name=source.name), wanted, shown(progress))
     return await client.images.get(target)

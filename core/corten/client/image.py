@@ -52,6 +52,9 @@ async def resolve(client: Client, image: Image, platform: Platform | None = None
         data = await _read(client, image.name, target)
         if media_types.kind(target.media_type) != "index":
             manifest = documents.manifest(data, target.media_type, f"image {image.name!r}: manifest {target.digest}")
+            if media_types.kind(manifest.config.media_type) != "config":
+                kind = manifest.config.media_type[:200]
+                raise InvalidArgument(f"image {image.name!r}: it is no container image: its config is {kind!r}")
             config = await _read(client, image.name, manifest.config)
             what = f"image {image.name!r}: config {manifest.config.digest}"
             return _for(platform, Resolved(image.name, target, manifest, documents.config(config, what)))

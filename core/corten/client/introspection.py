@@ -16,6 +16,7 @@ from corten.messages.values import time_of
 from .calls import Calls, methods
 
 _RPC = methods(pb, "Introspection")
+_REVISION = "corten-"
 _VERSION = methods(version_pb2, "Version")
 _SKIPPED_BY_GO = "skip plugin"
 DETAIL_TYPE = "corten.plugin.v1+json"
@@ -73,6 +74,10 @@ class Introspection:
     async def version(self) -> DaemonVersion:
         answer = await self._calls.unary(_VERSION["Version"], Empty())
         return DaemonVersion(answer.version, answer.revision)
+
+    async def is_corten(self) -> bool:
+        """Whether the daemon is cortend, and so has what it has beyond containerd's API."""
+        return (await self.version()).revision.startswith(_REVISION)
 
     async def server(self) -> ServerInfo:
         answer = await self._calls.unary(_RPC["Server"], Empty())

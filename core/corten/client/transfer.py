@@ -13,7 +13,7 @@ from corten.api.services.transfer.v1 import transfer_pb2 as pb
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import AuthRequest, AuthResponse, AuthType
 from corten.contracts.transfer import TransferState, TransferTotals
-from corten.errors import CortenError
+from corten.errors import CortenError, Unimplemented
 from corten.messages.transfer import state, totals
 from corten.plugin.types import TRANSFER
 from corten.registry.credentials import Credentials, Lookup, looked_up
@@ -54,13 +54,19 @@ class Transfers:
 
         Raises Unimplemented for a daemon that does not tell, as containerd.
         """
-        answer = await self._calls.unary(_TELLS["List"], images_pb.ListTransfersRequest(namespace=namespace))
-        return [state(each) for each in answer.transfers]
+        return [state(each) for each in (await self._told(namespace)).transfers]
 
     async def totals(self) -> list[TransferTotals]:
         """How many transfers there were. Raises as `under_way`."""
-        answer = await self._calls.unary(_TELLS["List"], images_pb.ListTransfersRequest())
-        return [totals(each) for each in answer.totals]
+        return [totals(each) for each in (await self._told("")).totals]
+
+    async def _told(self, namespace: str) -> images_pb.ListTransfersResponse:
+        request = images_pb.ListTransfersRequest(namespace=namespace)
+        try:
+            answer: images_pb.ListTransfersResponse = await self._calls.unary(_TELLS["List"], request)
+        except Unimplemented as error:
+            raise Unimplemented("transfers: this daemon does not tell what is under way (cortend does)") from error
+        return answer
 
     @asynccontextmanager
     async def credentials(self, lookup: Lookup) -> AsyncIterator[str]:

@@ -10,7 +10,6 @@ from corten import platforms, references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import RegistryImage, StoreImage, Unpack
-from corten.errors import InvalidArgument
 from corten.oci_image import unpack
 from corten.platforms import rank
 from corten.registry.arrival import Arrival
@@ -121,13 +120,10 @@ def _wanted(destination: StoreImage) -> Wanted:
 
 
 def _check(reference: references.Reference, fetched: list[FetchedManifest], destination: StoreImage) -> None:
-    """An artifact may be stored, but not unpacked; images must be for what they were asked for."""
+    """Images must be for what they were asked for; an artifact is for everybody, and is never unpacked."""
     for image in fetched if destination.platforms else ():
         if image.whole and image.config is not None:
             check(reference, image, destination.platforms)
-    if destination.unpacks and not any(image.config for image in fetched if image.whole):
-        kind = fetched[0].manifest.config.media_type
-        raise InvalidArgument(f"image {reference}: it is not a container image to unpack: its config is {kind[:200]!r}")
 
 
 def _plain(target: Descriptor) -> Descriptor:
