@@ -12,14 +12,13 @@ from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import FailedPrecondition, InvalidArgument, NotFound
+from corten.linux import apparmor
 from corten.oci import capabilities, seccomp
 from corten.oci.options import Security
 
 from ..config.runtime import RuntimeConfig
 
 _LOCALHOST = "localhost/"
-_APPARMOR = "/sys/module/apparmor/parameters/enabled"
-_PROFILES = "/sys/kernel/security/apparmor/profiles"
 _SELINUX = "/sys/fs/selinux/enforce"
 DEFAULT_APPARMOR = "cri-containerd.apparmor.d"
 
@@ -37,7 +36,7 @@ class Host:
 def this_host(config: RuntimeConfig) -> Host:
     """Reads a few files below /sys and /proc."""
     return Host(
-        apparmor=not config.disable_apparmor and _starts_with(_APPARMOR, "Y"),
+        apparmor=not config.disable_apparmor and apparmor.enabled(),
         selinux=config.enable_selinux and os.path.exists(_SELINUX),
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         capabilities=capabilities.of_this_process(),
@@ -138,19 +137,19 @@ def _apparmor(context: pb.LinuxContainerSecurityContext, host: Host) -> str | No
     if kind == pb.SecurityProfile.Unconfined:
         return None
     if kind == pb.SecurityProfile.RuntimeDefault:
-        return None if context.privileged else _loaded(DEFAULT_APPARMOR)
+        return None if context.privileged else _default()
     return _loaded(name)
 
 
 def _loaded(profile: str) -> str:
-    try:
-        with open(_PROFILES) as file:
-            known = {line.rpartition(" (")[0] for line in file}
-    except OSError as error:
-        raise FailedPrecondition(f"AppArmor profile {profile}: {_PROFILES} cannot be read: {error}") from error
-    if profile not in known:
+    if not apparmor.loaded(profile):
         raise NotFound(f"AppArmor profile {profile!r}: it is not loaded (apparmor_parser loads it)")
     return profile
+
+
+def _default() -> str:
+    apparmor.ensure(DEFAULT_APPARMOR)
+    return DEFAULT_APPARMOR
 
 
 def _selinux(context: pb.LinuxContainerSecurityContext, host: Host) -> str | None:
@@ -159,11 +158,3 @@ def _selinux(context: pb.LinuxContainerSecurityContext, host: Host) -> str | Non
     if not host.selinux or not options.type:
         return None
     return ":".join((options.user or "system_u", options.role or "system_r", options.type, options.level or "s0"))
-
-
-def _starts_with(path: str, letter: str) -> bool:
-    try:
-        with open(path) as file:
-            return file.read(1) == letter
-    except OSError:
-        return False
