@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from corten.api.nri.v1alpha1 import nri_pb2 as pb
 from corten.contracts.nri import NriAdjusted, NriContainer, NriPod, NriRuntime, Resources
+from corten.contracts.warnings import Warnings
 from corten.errors import CortenError, FailedPrecondition, PermissionDenied
 from corten.pools import Pools
 from corten.supervisor import Supervisor
@@ -34,15 +35,23 @@ M = TypeVar("M", bound=Message)
 log = logging.getLogger(__name__)
 
 POOL = "nri"
+OLD_PLUGIN = (
+    "io.containerd.deprecation/nri-plugin-interface",
+    "An NRI plugin has one call for all events: build it with NRI v0.12 or newer.",
+)
+"""Id and text of the warning."""
 
 
 class Adaptation:
     """Fulfils `Nri`."""
 
-    def __init__(self, config: NriConfig, pools: Pools, supervisor: Supervisor) -> None:
+    def __init__(
+        self, config: NriConfig, pools: Pools, supervisor: Supervisor, warnings: Warnings | None = None
+    ) -> None:
         self._config = config
         self._pools = pools
         self._supervisor = supervisor
+        self._warnings = warnings
         self._runtime: NriRuntime | None = None
         self._listener: Listener | None = None
         self._plugins: list[Plugin] = []
@@ -182,7 +191,7 @@ class Adaptation:
                     asked = resources.overlaid(asked, own)
                 await self._evict(answer.evict)
             await self._update(updates.all())
-        return {**wanted, **resources.document(asked)}
+        return resources.kept(wanted, resources.document(asked))
 
     async def post_update_container(self, pod: NriPod, container: NriContainer) -> None:
         await self._tell_of(pb.POST_UPDATE_CONTAINER, pb.PostUpdateContainerRequest, pod, container)
@@ -228,7 +237,8 @@ class Adaptation:
             return
         async with self._turn:
             for plugin in self._connected():
-                await plugin.tell(event, request, answer)
+                if await plugin.tell(event, request, answer) and self._warnings is not None:
+                    self._warnings.emit(*OLD_PLUGIN)
 
     async def _tell_of(self, event: int, kind: type[Message], pod: NriPod, container: NriContainer) -> None:
         if not self._connected():

@@ -22,7 +22,8 @@ def adjusted(spec: Mapping[str, Any], wanted: pb.ContainerAdjustment) -> dict[st
     made = copy.deepcopy(dict(spec))
     process, linux = made.setdefault("process", {}), made.setdefault("linux", {})
     _annotations(made, wanted.annotations)
-    process["env"] = _env(process.get("env") or [], wanted.env)
+    if wanted.env:
+        process["env"] = _env(process.get("env") or [], wanted.env)
     if wanted.args:
         process["args"] = list(wanted.args[1:] if wanted.args[0] == "" else wanted.args)
     _hooks(made, wanted.hooks)
@@ -179,8 +180,8 @@ def _resources(linux: dict[str, Any], wanted: pb.LinuxResources) -> None:
     made = resources.document(resources.overlaid(known, wanted))
     if wanted.memory.limit.value and not wanted.memory.HasField("swap"):
         made["memory"]["swap"] = wanted.memory.limit.value
-    rest = {key: value for key, value in (linux.get("resources") or {}).items() if key not in made}
-    linux["resources"] = {**rest, **{key: value for key, value in made.items() if key not in resources.CLASSES}}
+    plain = {key: value for key, value in made.items() if key not in resources.CLASSES}
+    linux["resources"] = resources.kept(linux.get("resources") or {}, plain)
 
 
 def _rdt(linux: dict[str, Any], wanted: pb.LinuxContainerAdjustment) -> None:

@@ -111,22 +111,22 @@ class Plugin:
         self.close()
         return None
 
-    async def tell(self, event: int, request: Message, answer: type[Message]) -> None:
-        """As `ask`; plugins of before version 0.12 have one call for all such events."""
+    async def tell(self, event: int, request: Message, answer: type[Message]) -> bool:
+        """As `ask`; plugins of before version 0.12 have one call for all such events: true if it was told by that."""
         if self._dedicated:
             try:
                 await self.ask(event, request, answer)
-                return
+                return False
             except Unimplemented:
                 self._dedicated = False
-                log.warning(
-                    "NRI plugin %s: it has no calls of their own for events (build it with a newer NRI)", self.name
-                )
+                log.warning("NRI plugin %s: it has no calls of their own for events", self.name)
+        if not self.wants(event):
+            return False
         change = pb.StateChangeEvent(event=event, pod=request.pod)  # type: ignore[attr-defined, arg-type]
         if "container" in request.DESCRIPTOR.fields_by_name:
             change.container.CopyFrom(request.container)  # type: ignore[attr-defined]
-        if self.wants(event):
-            await self._cut_off(change)
+        await self._cut_off(change)
+        return True
 
     async def register_plugin(self, request: pb.RegisterPluginRequest, call: CallContext) -> pb.Empty:
         """The plugin's first call; its name counts only if the daemon did not start it by one."""

@@ -2,8 +2,8 @@
 
 import sys
 
-from corten.plugin.model import PluginContext, Registration, SkipPlugin
-from corten.plugin.types import NRI
+from corten.plugin.model import PluginContext, Registration, SkipPlugin, each
+from corten.plugin.types import NRI, WARNING
 
 from .config import NriConfig
 
@@ -15,6 +15,7 @@ def plugins() -> tuple[Registration, ...]:
             type=NRI,
             id="nri",
             init=_nri,
+            requires=(each(WARNING),),
             config=NriConfig,
             summary="Lets programs of the node's owner see and adjust pods and containers.",
         ),
@@ -25,5 +26,6 @@ def _nri(context: PluginContext) -> object:
     if sys.platform != "win32":
         from .adaptation import Adaptation
 
-        return Adaptation(context.config_as(NriConfig), context.pools, context.supervisor)
+        warnings = context.each(WARNING).get("deprecations")
+        return Adaptation(context.config_as(NriConfig), context.pools, context.supervisor, warnings)
     raise SkipPlugin("NRI plugins connect to unix sockets")

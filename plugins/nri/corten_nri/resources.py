@@ -52,6 +52,15 @@ def document(message: pb.LinuxResources) -> dict[str, Any]:
     return made | _present(message, CLASSES)
 
 
+def kept(known: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """`made`, with what NRI has no words for as it is in `known`."""
+    whole = {**known, **made}
+    for part in ("memory", "cpu"):
+        if part in known and part in made:
+            whole[part] = {**known[part], **made[part]}
+    return whole
+
+
 def overlaid(below: pb.LinuxResources, above: pb.LinuxResources) -> pb.LinuxResources:
     """What `above` says, and `below` where it says nothing. A page size has one limit."""
     made = pb.LinuxResources()

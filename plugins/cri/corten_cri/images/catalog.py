@@ -114,8 +114,9 @@ class Images:
                 return
             known = self._index.record(name)
             if known is None or known.target.digest != record.target.digest or known.labels != record.labels:
+                same = self._index.of_target(record.target.digest)
                 try:
-                    image = await self._pools.run("content", self._image, record)
+                    image = same.recorded(record) if same else await self._pools.run("content", self._image, record)
                 except CortenError:
                     self._index.drop(name)
                     raise

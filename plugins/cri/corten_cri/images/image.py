@@ -7,6 +7,7 @@ from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.descriptor import Descriptor
+from corten.contracts.objects import Image
 
 from .names import tags_and_digests
 
@@ -68,6 +69,11 @@ class CriImage:
         """The verbose document, as tools read it."""
         spec = {key: self.document[key] for key in _SPEC if key in self.document}
         return {"info": json.dumps({"chainID": self.chain_id, "imageSpec": spec}, ensure_ascii=False)}
+
+    def recorded(self, record: Image) -> "CriImage":
+        """The same as another record has it that points to the same target."""
+        pinned = record.labels.get(PINNED[0]) == PINNED[1]
+        return replace(self, references=(record.name,), pinned=pinned, labels=record.labels, target=record.target)
 
     def known_as(self, references: tuple[str, ...], pinned: bool) -> "CriImage":
         """The same under other names."""

@@ -17,6 +17,7 @@ class ImageIndex:
     def __init__(self) -> None:
         self._names: dict[str, CriImage] = {}
         self._ids: dict[str, dict[str, CriImage]] = {}
+        self._targets: dict[str, dict[str, CriImage]] = {}
         self._merged: dict[str, CriImage] = {}
         self._messages: dict[str, pb.Image] = {}
         self._sorted: list[str] | None = None
@@ -38,10 +39,15 @@ class ImageIndex:
         """What was last put under a name."""
         return self._names.get(name)
 
+    def of_target(self, digest: str) -> CriImage | None:
+        """One that a name with this target points to."""
+        return next((image for image in self._targets.get(digest, {}).values()), None)
+
     def put(self, name: str, image: CriImage) -> None:
         """Let a name point to an image."""
         self.drop(name)
         self._names[name] = image
+        self._targets.setdefault(image.target.digest, {})[name] = image
         if image.id not in self._ids:
             self._ids[image.id] = {}
             self._sorted = None
@@ -53,6 +59,10 @@ class ImageIndex:
         if (image := self._names.pop(name, None)) is None:
             return
         self._changed(image.id)
+        targets = self._targets[image.target.digest]
+        del targets[name]
+        if not targets:
+            del self._targets[image.target.digest]
         names = self._ids[image.id]
         del names[name]
         if not names:

@@ -9,7 +9,7 @@ from corten.oci_image import documents, media_types, unpack
 from corten.oci_image.choice import choose
 from corten.platforms import Platform
 
-from .image import PINNED, CriImage
+from .image import CriImage
 
 MAX_DEPTH = 4
 """Indexes within indexes."""
@@ -28,16 +28,14 @@ def read(content: ContentStore, image: Image, platform: Platform | None = None) 
     data = blob(content, manifest.config)
     config = documents.config(data, what)
     size = above + manifest_at.size + manifest.config.size + sum(layer.size for layer in manifest.layers)
-    return CriImage(
+    found = CriImage(
         id=manifest.config.digest,
         chain_id=unpack.chain_id(config.diff_ids),
         size=size,
         document=documents.load(data, what),
         target=image.target,
-        references=(image.name,),
-        pinned=image.labels.get(PINNED[0]) == PINNED[1],
-        labels=image.labels,
     )
+    return found.recorded(image)
 
 
 def blob(content: ContentStore, at: Descriptor) -> bytes:
