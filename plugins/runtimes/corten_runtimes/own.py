@@ -114,12 +114,12 @@ class OwnShim:
         known |= self._runc_of(namespace, options)
         record = {"version": 3, "address": f"unix://{socket}", "protocol": "ttrpc", "corten": known}
         bundles.write_bootstrap(bundle, record)  # before the fork: whatever happens then, the shim can be found
-        known["pid"], _ = self._workers.detach(TARGET, settings.encode(self._told(namespace, id, socket)))
+        known["pid"], _ = self._workers.detach(TARGET, settings.encode(self._told(namespace, id, socket, options)))
         known["started"] = pids.started(known["pid"])
         bundles.write_record(bundle, record)
         return record
 
-    def _told(self, namespace: str, id: str, socket: Path) -> dict[str, str]:
+    def _told(self, namespace: str, id: str, socket: Path, options: CreateOptions) -> dict[str, str]:
         return {
             "namespace": namespace,
             "id": id,
@@ -131,6 +131,7 @@ class OwnShim:
             "runc_root": self._runc_root,
             "max_execs": str(self._max_execs),
             "runc_deadline": str(self._runc_deadline),
+            "shim_cgroup": _options(options.runtime.options).shim_cgroup,
         }
 
     def _direct(self) -> bool:
