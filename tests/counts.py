@@ -21,6 +21,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "kill during unpack": (4, 40),
     "random stacks of layers": (40, 2000),
     "short lived exits": (20, 240),
+    "MiB through a client": (64, 512),
     "streamed execs": (40, 10000),
     "dropped attachments": (20, 1000),
     "daemons killed among pods": (3, 60),

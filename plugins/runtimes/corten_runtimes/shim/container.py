@@ -224,6 +224,7 @@ class Container:
         self._reaper.begin_birth()
         try:
             if making.checkpoint:
+                streams.begin()
                 work = making.runc.criu_work_path or f"{making.bundle}/criu-work"
                 paths = (making.bundle, pid_file, streams.console, making.checkpoint, work)
                 words = spawn.restore(making.runc, self.id, *paths)
@@ -248,6 +249,8 @@ class Container:
         self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
 
     def _start_init(self, init: Process) -> Steps[None]:
+        if init.streams is not None:
+            init.streams.begin()
         if self.making.checkpoint:
             yield from self._restore(init)
             if init.outcome is None:
@@ -269,9 +272,12 @@ class Container:
         try:
             yield from streams.ready()
             words = spawn.execute(self.id, self._spec_path(process.id), pid_file, streams.console)
+            streams.begin()
             yield from self._runc(words, streams.child)
             self._born(process, pid_file)
             streams.started()
+            if process.stdin_over:
+                streams.close_stdin()
         except BaseException:
             streams.close()
             process.status, process.outcome = STOPPED, process.outcome or Ended(127, 0)

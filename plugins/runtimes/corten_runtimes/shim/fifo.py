@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import select
 import stat
 import sys
+import termios
 from dataclasses import dataclass, field
 
 from corten.errors import Unimplemented, mapped
@@ -24,9 +26,35 @@ class Ends:
     fd: int
     holder: int = -1
     fifo: bool = field(default=False)
+    waiting: str = ""
+    """Path of a FIFO whose holder is opened by `hold`; until then `probe` reads it."""
+    probe: int = -1
+
+    def hold(self) -> None:
+        """Hold it open for clients to come, unless one has been there already, has written something, and left.
+
+        That is what a client does whose own input ends before it can say CloseIO: `echo x | ctr run IMAGE ID cat`.
+        """
+        if self.waiting:
+            poll = select.poll()
+            poll.register(self.probe, 0)
+            left = any(events & select.POLLHUP for _, events in poll.poll(0))
+            if not (left and fcntl.ioctl(self.probe, termios.FIONREAD, bytes(4)) != bytes(4)):
+                try:
+                    self.holder = os.open(self.waiting, os.O_WRONLY | os.O_NONBLOCK | _CLOEXEC)
+                except OSError:  # removed meanwhile: nobody will come
+                    pass
+            self._forgo()
+
+    def _forgo(self) -> None:
+        self.waiting = ""
+        if self.probe >= 0:
+            os.close(self.probe)
+            self.probe = -1
 
     def release(self) -> None:
         """Close the holder: from now on the stream ends when the client closes it."""
+        self._forgo()
         if self.holder >= 0:
             os.close(self.holder)
             self.holder = -1
@@ -62,13 +90,17 @@ def open_output(uri: str, *, blocking: bool) -> Ends:
         return _paired(path, os.O_WRONLY, holder, blocking)
 
 
-def open_input(uri: str, *, blocking: bool) -> Ends:
-    """Open for reading, as `open_output`."""
+def open_input(uri: str, *, blocking: bool, later: bool = False) -> Ends:
+    """Open for reading, as `open_output`; held open by `Ends.hold` if that is to be `later`."""
     path = path_of(uri)
     with mapped(f"open input stream {uri}"):
         if not stat.S_ISFIFO(os.stat(path).st_mode):
             return Ends(os.open(path, os.O_RDONLY | os.O_NOCTTY | _CLOEXEC))
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)
+        if later:
+            probe = os.dup(reader)
+            os.set_blocking(reader, blocking)
+            return Ends(reader, fifo=True, waiting=path, probe=probe)
         try:
             holder = os.open(path, os.O_WRONLY | os.O_NONBLOCK | _CLOEXEC)
         except OSError:

@@ -39,6 +39,8 @@ class Process:
         self.outcome: Ended | None = None
         self.reaped: Later[Ended] = Later()
         self.exited: Later[Ended] = Later()
+        self.stdin_over = False
+        """CloseIO came before its streams were there."""
         self.in_transit = False
         """Being created or started: its exit is announced only when that is done."""
 

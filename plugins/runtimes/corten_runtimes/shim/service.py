@@ -171,7 +171,9 @@ class TaskService:
 
     def close_io(self, request: task.CloseIORequest) -> Steps[Empty]:
         process = self._container(request.id).process(request.exec_id)
-        if process.streams is not None and request.stdin:
+        if process.streams is None:
+            process.stdin_over = process.stdin_over or request.stdin
+        elif request.stdin:
             process.streams.close_stdin()
         return Empty()
         yield

@@ -93,6 +93,11 @@ class Streams:
         if self._logger is not None:
             yield from self._logger.ready()
 
+    def begin(self) -> None:
+        """The process is about to run."""
+        if self._input is not None:
+            self._input.hold()
+
     def started(self) -> None:
         """The process runs: close what is its own, and begin to copy. Raises Internal if no terminal came."""
         self._close_children()
@@ -194,7 +199,7 @@ class Streams:
             self._children.append(read)
             self._logged.feed(write)
             return self._chown(read)
-        ends = self._own(fifo.open_input(self._stdio.stdin, blocking=self._direct))
+        ends = self._own(fifo.open_input(self._stdio.stdin, blocking=self._direct, later=self._direct))
         self._input = ends
         if self._direct or not ends.fifo:
             return self._for_child(ends)
