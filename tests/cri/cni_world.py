@@ -30,8 +30,8 @@ here={folder}
 plugin=$(basename "$0")
 input=$(cat)
 form='{{"plugin":"%s","command":"%s","container":"%s","netns":"%s","ifname":"%s","args":"%s","path":"%s","input":%s}}'
-printf "$form\\n" "$plugin" "$CNI_COMMAND" "$CNI_CONTAINERID" "$CNI_NETNS" "$CNI_IFNAME" \\
-    "$CNI_ARGS" "$CNI_PATH" "$input" >> $here/calls
+[ "$CNI_COMMAND" = VERSION ] || printf "$form\\n" "$plugin" "$CNI_COMMAND" "$CNI_CONTAINERID" "$CNI_NETNS" \\
+    "$CNI_IFNAME" "$CNI_ARGS" "$CNI_PATH" "$input" >> $here/calls
 [ -f "$here/does/$plugin.$CNI_COMMAND" ] && . "$here/does/$plugin.$CNI_COMMAND"
 [ "$CNI_COMMAND" = ADD ] && echo '{result}'
 exit 0

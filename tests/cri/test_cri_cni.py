@@ -438,6 +438,17 @@ async def test_a_plugin_tells_its_versions(cni: World) -> None:
         await chain.supported(plugins, "one")
 
 
+async def test_what_will_fail_is_in_the_log_before_the_first_pod(cni: World, caplog: pytest.LogCaptureFixture) -> None:
+    cni.network_of("old", "missing", "silent")
+    cni.does("old", "VERSION", """echo '{"cniVersion":"0.4.0","supportedVersions":["0.3.1","0.4.0"]}'; exit 0""")
+    (cni.folder / "bin" / "missing").unlink()
+    await cni.network()
+    words = "network test is of version 1.0.0, which the CNI plugin old does not know (it knows 0.3.1, 0.4.0)"
+    await until(lambda: words in caplog.text, "the version is told")
+    await until(lambda: 'no pod can be attached: CNI plugin "missing": not found' in caplog.text, "the missing one too")
+    assert "silent" not in caplog.text
+
+
 async def test_a_plugin_that_is_being_written_is_waited_for(cni: World) -> None:
     cni.network_of("one")
     network = await cni.network()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from corten.errors import CortenError, NotFound, mapped
@@ -25,8 +26,9 @@ SETTLE = 0.05
 class ConfFolder:
     """Its networks, or why there are none."""
 
-    def __init__(self, pools: Pools, folder: str, limit: int) -> None:
-        self._pools, self.folder, self.limit = pools, folder, limit
+    def __init__(self, pools: Pools, folder: str, limit: int, found: Callable[[tuple[NetworkList, ...]], None]) -> None:
+        """`found` is told the networks whenever they are others than before."""
+        self._pools, self.folder, self.limit, self._found = pools, folder, limit, found
         self.networks: tuple[NetworkList, ...] = ()
         self.error: CortenError | None = NotFound(f"no network config found in {folder}: cni plugin not initialized")
 
@@ -40,13 +42,15 @@ class ConfFolder:
 
     async def load(self) -> None:
         """Read the folder again. What is wrong is in `error` then, and there are no networks."""
-        before = self.status
+        before, networks = self.status, self.networks
         try:
             self.networks, self.error = await self._pools.run(POOL, load_folder, self.folder, self.limit), None
         except CortenError as error:
             self.networks, self.error = (), error
         if self.status != before:
             log.info("CNI configuration in %s: %s", self.folder, self.status)
+        if self.networks and self.networks != networks:
+            self._found(self.networks)
 
     async def current(self) -> tuple[NetworkList, ...]:
         """The networks; where there were none, one more look is taken. Raises the error of that."""

@@ -21,7 +21,7 @@ from corten.pools import Pools
 from corten.supervisor import Supervisor
 
 from ..contracts import NetworkCondition, PodNetwork
-from . import arguments, cidr, results
+from . import arguments, cidr, results, versions
 from .configuration import NetworkList
 from .settings import DEFAULT, NetworkSettings
 from .turns import Turns
@@ -53,7 +53,7 @@ class CniNetwork:
         self._pools, self._supervisor, self._settings, self._pause = pools, supervisor, settings, pause
         self._attachments = Attachments(root)
         self._plugins = Plugins(pools, settings.bin_dirs, settings.deadline)
-        self._folders = {name: ConfFolder(pools, *each) for name, each in settings.folders.items()}
+        self._folders = {name: ConfFolder(pools, *each, self._found) for name, each in settings.folders.items()}
         self._turns = Turns()
         self._stale: set[str] = set()
         self._checked: dict[str, str] = {}
@@ -152,6 +152,26 @@ class CniNetwork:
 
     def _folder(self, handler: str) -> ConfFolder:
         return self._folders.get(handler) or self._folders[DEFAULT]
+
+    def _found(self, networks: Sequence[NetworkList]) -> None:
+        self._supervisor.background("cni: plugins of new networks", self._look_at(networks))
+
+    async def _look_at(self, networks: Sequence[NetworkList]) -> None:
+        """Say in the log what will fail with the first pod; a plugin that knows no VERSION is given the benefit."""
+        for network in networks:
+            for plugin in network.plugins:
+                try:
+                    known = await chain.supported(self._plugins, plugin.type)
+                except FailedPrecondition as error:
+                    log.warning("network %s: no pod can be attached: %s", network.name, error.message)
+                except CortenError as error:
+                    log.debug("network %s: %s", network.name, error.message)
+                else:
+                    if (network.version or versions.OLDEST) not in known:
+                        log.warning(
+                            "network %s is of version %s, which the CNI plugin %s does not know (it knows %s)",
+                            network.name, network.version, plugin.type, ", ".join(known),
+                        )  # fmt: skip
 
     async def _check(self, pod: PodNetwork) -> None:
         attachment = self._attachments.find(pod.id)
