@@ -198,8 +198,11 @@ class Recovery:
 
 
 def _folders_again(parts: Parts, id: str) -> None:
-    """The volatile one is gone after a reboot."""
-    folders.volatile(parts, id).mkdir(0o700, parents=True, exist_ok=True)
+    """The volatile one is gone after a reboot; FIFOs in it were for execs of an earlier daemon."""
+    folder = folders.volatile(parts, id)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink(missing_ok=True)
 
 
 def _with_label(snapshots: Snapshotter) -> list[SnapshotInfo]:
