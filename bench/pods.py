@@ -31,8 +31,9 @@ TMPFS = "/dev/shm"
 _SERVICES = pb.DESCRIPTOR.services_by_name
 METHODS = {m.name: m for name in ("RuntimeService", "ImageService") for m in _SERVICES[name].methods}
 BUDGETS = {
-    "pod create": "≤ 0.8 ×", "container create": "", "container start": "", "create to running": "≤ 0.8 ×",
-    "container status": "≤ 2 ×", "pod status": "≤ 2 ×", "list at all containers": "≤ 2 ×", "exec sync": "≤ 0.8 ×",
+    "pod create": "", "container create": "", "container start": "", "container start, the second of a pod": "",
+    "from nothing to running": "≤ 0.8 ×",
+    "container status": "≤ 2 ×", "pod status": "≤ 2 ×", "list at all containers": "≤ 2 ×", "exec sync": "",
     "pod stop": "", "pod remove": "",
 }  # fmt: skip
 
@@ -127,7 +128,9 @@ class Kubelet:
         reply = await self._peer.timed("pod create", self.call("RunPodSandbox", request))
         return reply.pod_sandbox_id, config
 
-    async def container(self, pod: str, pod_config: pb.PodSandboxConfig, *, start: bool = True) -> str:
+    async def container(
+        self, pod: str, pod_config: pb.PodSandboxConfig, *, start: bool = True, label: str = "container start"
+    ) -> str:
         name, options = uuid.uuid4().hex, pb.NamespaceOption(pid=pb.CONTAINER)
         config = pb.ContainerConfig(
             metadata=pb.ContainerMetadata(name=name), image=pb.ImageSpec(image=self._peer.image),
@@ -140,11 +143,8 @@ class Kubelet:
         made = await self._peer.timed("container create", self.call("CreateContainer", request))
         id = str(made.container_id)
         if start:
-            await self._peer.timed(
-                "container start", self.call("StartContainer", pb.StartContainerRequest(container_id=id))
-            )
-            both = self._peer.times
-            both["create to running"].append(both["container create"][-1] + both["container start"][-1])
+            starting = self.call("StartContainer", pb.StartContainerRequest(container_id=id))
+            await self._peer.timed(label, starting)
         return id
 
     async def queries(self, pod: str, container: str) -> None:
@@ -180,9 +180,14 @@ async def measure(peers: list[Peer], pods: int, containers: int) -> None:
         for index, kubelet in enumerate(kubelets):
             pod, config = await kubelet.pod()
             made[index].append((pod, config))
-            await kubelet.queries(pod, await kubelet.container(pod, config))
+            container = await kubelet.container(pod, config)
+            times = peers[index].times
+            steps = ("pod create", "container create", "container start")
+            times["from nothing to running"].append(sum(times[step][-1] for step in steps))
+            await kubelet.container(pod, config, label="container start, the second of a pod")
+            await kubelet.queries(pod, container)
     for index, kubelet in enumerate(kubelets):
-        for number in range(max(0, containers - pods)):
+        for number in range(max(0, containers - 2 * pods)):
             await kubelet.container(*made[index][number % pods], start=False)
         await kubelet.lists()
     for number in range(pods):
