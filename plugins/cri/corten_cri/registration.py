@@ -13,6 +13,7 @@ from corten.plugin.types import (
     LEASE,
     METADATA,
     NRI,
+    POD_SANDBOX_CONTROLLER,
     RUNTIME,
     SANDBOX_STORE,
     SNAPSHOTTER,
@@ -67,6 +68,13 @@ def plugins() -> tuple[Registration, ...]:
             exports={"CRIVersion": "v1"},
             summary="Serves the Kubernetes runtime interface.",
         ),
+        Registration(
+            type=POD_SANDBOX_CONTROLLER,
+            id="podsandbox",
+            init=_pod_sandboxes,
+            requires=(one(GRPC, "cri"),),
+            summary="Shows the pods of CRI through the sandbox API.",
+        ),
     )
 
 
@@ -92,3 +100,9 @@ def _services(context: PluginContext) -> object:
 
         return assemble(context)
     raise SkipPlugin("pods are for Linux hosts in this version")
+
+
+def _pod_sandboxes(context: PluginContext) -> object:
+    from .pods.controller import PodSandboxes
+
+    return PodSandboxes(context.one(GRPC))
