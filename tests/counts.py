@@ -24,6 +24,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "MiB through a client": (64, 512),
     "streamed execs": (40, 10000),
     "dropped attachments": (20, 1000),
+    "plugins that come and go": (40, 4000),
     "daemons killed among pods": (3, 60),
 }
 

@@ -87,6 +87,11 @@ class TestPlugin:
         self._thread.join(5)
         self.sock.close()
 
+    def come_and_go(self) -> None:
+        """Connect, register, be synchronized, and go away."""
+        with self:
+            self.wait_for("Synchronize")
+
     def wait_for(self, method: str, timeout: float = 10) -> Any:
         """The first request of that method, once it was made."""
         with self._news:

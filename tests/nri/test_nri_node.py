@@ -1,6 +1,9 @@
 """NRI on a node: a daemon with CRI, real containers, and plugins that connect to its socket."""
 
 import asyncio
+import json
+import os
+import socket as sockets
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.api.nri.v1alpha1 import nri_pb2 as nri
 from corten.errors import CortenError
+from counts import count
 from cri.cri_world import Cri, CriNode, cri_node, until
 from nri.plugin import Refusal, TestPlugin
 
@@ -106,6 +110,49 @@ async def test_a_container_is_made_as_the_plugin_wants(cri: Cri, socket: str, tm
     assert (await cri.log(container)).split("\n") == ["no 1", "from the plugin", "66", "2"]
     spec = (await cri.info(container))["runtimeSpec"]
     assert spec["annotations"]["added"] == "yes" and spec["linux"]["resources"]["pids"] == {"limit": 123}
+
+
+async def test_a_plugin_injects_a_cdi_device(cri: Cri, socket: str) -> None:
+    edits = {"env": ["GIVEN=1"], "deviceNodes": [{"path": "/dev/given", "hostPath": "/dev/zero"}]}
+    devices = [{"name": "given", "containerEdits": edits}]
+    described = {"cdiVersion": "0.6.0", "kind": "nri.test/dev", "devices": devices}
+    (cri.node.cdi / "nri.json").write_text(json.dumps(described))
+    wanted = nri.ContainerAdjustment(CDI_devices=[nri.CDIDevice(name="nri.test/dev=given")])
+    plugin = await joined(cri, TestPlugin(socket, "10", "injector", create_container=adjusting(wanted)))
+    pod = await cri.run_pod()
+    assert (await cri.printed(pod, "sh", "-c", "echo $GIVEN; head -c 3 /dev/given | wc -c")).split() == ["1", "3"]
+    wanted.CDI_devices[0].name = "nri.test/dev=none"
+    with pytest.raises(CortenError, match=r"nri\.test/dev=none"):
+        await cri.create(pod, cri.config("true"))
+    plugin.close()
+
+
+async def test_plugins_that_come_and_go_leave_nothing(cri: Cri, socket: str) -> None:
+    def held() -> tuple[int, int]:
+        pid = cri.node.daemon.pid
+        return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+
+    async def as_before() -> bool:
+        fds, threads = held()
+        return fds <= before[0] and threads <= before[1] + 2
+
+    def come_and_go(turn: int) -> None:
+        if turn % 4 == 0:
+            TestPlugin(socket, "10", "whole").come_and_go()
+        else:
+            with sockets.socket(sockets.AF_UNIX) as raw:
+                raw.connect(socket)
+                raw.sendall((b"", os.urandom(64), b"\0\0\0\x01\0\0\0\x20half")[turn % 4 - 1])
+
+    for turn in range(8):
+        await asyncio.to_thread(come_and_go, turn)
+    await asyncio.sleep(0.5)
+    before = held()
+    for turn in range(count("plugins that come and go")):
+        await asyncio.to_thread(come_and_go, turn)
+    await until(as_before, "every descriptor is closed")
+    plugin = await joined(cri, TestPlugin(socket, "10", "after"))
+    plugin.close()
 
 
 async def printed(cri: Cri, container: str, lines: int) -> bool:
