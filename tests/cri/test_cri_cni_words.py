@@ -4,10 +4,13 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import InvalidArgument, NotFound
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 if sys.platform == "win32":
     pytest.skip("CNI as here is Linux's", allow_module_level=True)
@@ -206,6 +209,33 @@ def test_the_verbose_document_has_containerds_words() -> None:
     assert shown["DNS"] == [{"nameservers": ["10.1.2.1"]}]
     assert shown["Routes"] == _CURRENT["routes"]
     assert "lo" not in results.describe([_CURRENT], loopback=False)["Interfaces"]
+
+
+_KEYS = st.sampled_from(
+    ["ips", "interfaces", "routes", "dns", "address", "interface", "name", "dst", "ip4", "ip", "gateway"]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["10.0.0.1/8", "::1/64", "eth0", "4", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_JSON, st.sampled_from([*versions.KNOWN, "", "7", None]))
+def test_whatever_a_plugin_answers_is_a_result_or_an_error(document: Any, version: str | None) -> None:
+    if isinstance(document, dict) and version is not None:
+        document = {**document, "cniVersion": version}
+    try:
+        result = results.read(document, "1.0.0", "x")
+    except InvalidArgument:
+        return
+    for known in versions.KNOWN:
+        try:
+            assert results.convert(result, known)["cniVersion"] == known
+        except InvalidArgument as error:
+            assert "without an address" in error.message
+    results.describe([result], loopback=True)
 
 
 # ------------------------------------------------------------------ small languages

@@ -10,6 +10,8 @@ from corten_cri.streaming import spdy_frames as frames
 from corten_cri.streaming.server import StreamingServer
 from corten_cri.streaming.spdy_headers import BLOCK_MAX, DICTIONARY, HeaderDecoder, HeaderEncoder
 from cri.stream_world import FakeTarget, server
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 V5 = "v5.channel.k8s.io"
 
@@ -111,3 +113,16 @@ def _block(plain: bytes) -> bytes:
 def test_header_blocks_that_lie_are_refused(block: bytes) -> None:
     with pytest.raises(InvalidArgument, match="SPDY: header block"):
         HeaderDecoder().decode(block)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=64), max_size=8))
+def test_whatever_arrives_is_frames_or_an_error(pieces: list[bytes]) -> None:
+    reader, decoder = frames.FrameReader(), HeaderDecoder()
+    try:
+        for piece in pieces:
+            for frame in reader.feed(piece):
+                if isinstance(frame, frames.Control):
+                    decoder.decode(frame.payload)
+    except InvalidArgument:
+        return

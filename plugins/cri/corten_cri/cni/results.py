@@ -33,7 +33,7 @@ def read(document: object, version: str, plugin: str) -> dict[str, Any]:
     found = {**document, "cniVersion": document.get("cniVersion") or version or versions.OLDEST}
     if found["cniVersion"] not in versions.KNOWN:
         raise InvalidArgument(f"CNI plugin {plugin}: result of the unknown version {found['cniVersion']!r}")
-    _check(to_current(found), plugin)
+    _check(found, plugin)
     return found
 
 
@@ -70,7 +70,7 @@ def addresses(result: Result) -> Iterator[Address]:
     interfaces = _list(current, "interfaces")
     for ip in _list(current, "ips"):
         index = ip.get("interface")
-        name = interfaces[index]["name"] if index is not None else DEFAULT_INTERFACE
+        name = interfaces[_index(index)]["name"] if index is not None else DEFAULT_INTERFACE
         yield Address(name, _ip(ip["address"]), ip.get("gateway") or "")
 
 
@@ -150,9 +150,10 @@ def _to_0_4(current: Result, version: str) -> dict[str, Any]:
     return {**made, "interfaces": interfaces} if interfaces else made
 
 
-def _check(current: Result, plugin: str) -> None:
+def _check(result: Result, plugin: str) -> None:
     """Raise InvalidArgument for a result that would trip those who read it."""
     try:
+        current = to_current(result)
         for address in addresses(current):
             ipaddress.ip_address(address.ip)
         for route in _list(current, "routes"):
@@ -168,6 +169,12 @@ def _check(current: Result, plugin: str) -> None:
 
 def _list(document: Mapping[str, Any], key: str) -> list[Any]:
     return document.get(key) or []
+
+
+def _index(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise IndexError(f"{value!r} is no number of an interface")
+    return value
 
 
 def _ip(address: str) -> str:
