@@ -48,7 +48,8 @@ class TransferConfig:
     max_concurrent_unpacks: int = 0
     """Layers unpacked at once, by all pulls and imports together; 0: as many as there are processors, at least two.
 
-    Those of one image too, if the snapshotter has the capability rebase; else one after the other."""
+    Those of one image too, if the snapshotter has the capability rebase; else one after the other. Layers that still
+    arrive are counted apart, so that a slow registry holds up nothing else."""
     concurrent_layer_fetch_buffer: Size = 4 << 20
     """Bytes of the ranges in which a large layer is fetched over several connections at once; 0: over one."""
     stall_timeout: Duration = 60.0

@@ -42,6 +42,8 @@ class Parts:
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     unpacks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    arriving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Layers that are unpacked while they arrive."""
     conversions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONVERSIONS))
     unpacking: Turns = field(default_factory=Turns)
     verifiers: Verifiers = field(default_factory=Verifiers)

@@ -113,6 +113,7 @@ def _transferer(context: PluginContext) -> object:
             plugins=context.plugins,
             downloads=asyncio.Semaphore(config.max_concurrent_downloads),
             unpacks=asyncio.Semaphore(unpacks),
+            arriving=asyncio.Semaphore(unpacks),
             uploads=asyncio.Semaphore(config.max_concurrent_uploaded_layers),
             verifiers=_verifiers(context),
         )

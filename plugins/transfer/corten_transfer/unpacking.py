@@ -143,26 +143,48 @@ class Unpacking:
             return None
 
     async def _filled(self, prepared: Prepared, incoming: Incoming) -> Filled:
+        """While the layer arrives, if there is room for that; else, or if that failed, from the store."""
         layer = prepared.step.layer
         arrival = incoming.arrival(layer)
-        if arrival is None or not await arrival.begun():
-            await incoming.ready(layer)
-        async with self._parts.unpacks:
-            self._report.layer("extracting", layer, 0)
-            if arrival is not None and arrival.under_way:
-                try:
-                    return await self._fill(prepared, arrival)
-                except FailedPrecondition:
-                    raise
-                except CortenError:
-                    # These bytes were not checked yet: if they were wrong, the fetch says so, or gets others.
-                    await incoming.ready(layer)
+        if arrival is not None and await arrival.begun():
+            async with self._following(arrival, incoming, layer) as following:
+                if following:
+                    try:
+                        filled = await self._fill(prepared, arrival)
+                        await incoming.ready(layer)
+                        return filled
+                    except CortenError as error:
+                        # These bytes were not checked: if they were wrong, the fetch says so, or gets others.
+                        await incoming.ready(layer)
+                        if prepared.alone and isinstance(error, FailedPrecondition):
+                            raise
                     prepared = await self._prepared_anew(prepared)
-            await incoming.ready(layer)
+        await incoming.ready(layer)
+        async with self._parts.unpacks:
             return await self._fill(prepared, None)
+
+    @asynccontextmanager
+    async def _following(self, arrival: Arrival, incoming: Incoming, layer: Descriptor) -> AsyncIterator[bool]:
+        """A slot to unpack what arrives, unless it has arrived before there is one.
+
+        These are counted apart, so that slow registries hold up nothing that is in the store.
+        """
+        slot = asyncio.ensure_future(self._parts.arriving.acquire())
+        ready = asyncio.ensure_future(incoming.ready(layer))
+        try:
+            await asyncio.wait([slot, ready], return_when=asyncio.FIRST_COMPLETED)
+            yield slot.done() and arrival.under_way
+        finally:
+            ready.cancel()
+            if not slot.cancel():
+                self._parts.arriving.release()
+            await asyncio.wait([slot, ready])
+            if not ready.cancelled():
+                _ = ready.exception()  # whoever needs the layer hears of it
 
     async def _fill(self, prepared: Prepared, source: Arrival | None) -> Filled:
         loop = asyncio.get_running_loop()
+        self._report.layer("extracting", prepared.step.layer, 0)
 
         def told(offset: int) -> None:
             if self._given_up:
