@@ -98,3 +98,27 @@ def test_exports_of_several_images_hold_each_blob_once(daemon: Daemon, registry:
     assert {line.split()[0] for line in listed} == {name, "z.example/five:z", "t.example/five:t"}
     before = json.loads(corten(daemon, "several", "images", "--format", "json"))
     assert set(listed) == {f"{each['name']} {each['digest']}" for each in before}
+
+
+def test_an_artifact_comes_and_goes_whole(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    """What is no container image is stored, passed on and exported all the same; nothing is unpacked."""
+    layout = images.Layout(tmp_path / "artifact")
+    config = layout.blob(b"{}", "application/vnd.example.config.v1+json")
+    media_type = "application/vnd.oci.image.manifest.v1+json"
+    document = {"schemaVersion": 2, "mediaType": media_type, "artifactType": "application/vnd.example"}
+    target = layout.json({**document, "config": config, "layers": [layout.blob(b"hello", "text/plain")]}, media_type)
+    named = {**target, "annotations": {"org.opencontainers.image.ref.name": "latest"}}
+    (layout.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+    name, copy = f"{registry}/lib/artifact:v1", f"{registry}/copy/artifact:v1"
+    argv = ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false"]
+    ran(*argv, f"oci:{layout.folder}:latest", f"docker://{name}")
+    assert corten(daemon, "artifact", "pull", name) == f"{name} {target['digest']}"
+    assert json.loads(corten(daemon, "artifact", "snapshots", "ls", "--format", "json")) == []
+    assert "whole" in corten(daemon, "artifact", "image", "verify", name)
+    corten(daemon, "artifact", "push", name, copy)
+    corten(daemon, "artifact", "export", tmp_path / "artifact.tar", name)
+    assert corten(daemon, "artifact-in", "import", tmp_path / "artifact.tar") == f"{name} {target['digest']}"
+    assert corten(daemon, "artifact-in", "pull", copy) == f"{copy} {target['digest']}"
+    done = daemon.corten("run", "--rm", name, "true", namespace="artifact")
+    assert done.returncode == 125
+    assert "it is no container image" in done.stderr
