@@ -72,7 +72,11 @@ def test_the_plan_of_unpacking() -> None:
     assert [step.parent for step in steps] == ["", *chain[:2]]
     assert [step.chain_id for step in steps] == chain
     assert all(step.key.startswith("extract-") and step.key.endswith(f" {step.chain_id}") for step in steps)
-    assert steps[0].labels == {"containerd.io/snapshot/remote/x": "y", "containerd.io/snapshot.ref": chain[0]}
+    assert steps[0].labels == {
+        "containerd.io/snapshot/remote/x": "y",
+        "containerd.io/snapshot.ref": chain[0],
+        "containerd.io/snapshot/diff-id": diff_ids[0],
+    }
     assert steps[1].layer_labels == {"containerd.io/uncompressed": diff_ids[1]}
     assert len({step.key for step in (*steps, *unpack.plan(layers, diff_ids))}) == 6
     with pytest.raises(InvalidArgument, match="3 layers, but its config has 2 diff ids"):

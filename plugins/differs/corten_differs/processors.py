@@ -25,6 +25,8 @@ MAX_CHAIN = 8
 """Programs one after the other."""
 MAX_COMPLAINT = 8 << 10
 """Bytes of a program's standard error that are kept."""
+ENDING = 10.0
+"""Seconds that a program has to end once all that it wrote was read; then it is killed, which is no failure."""
 GRACE = 1.0
 """Seconds that programs have to end by themselves once nobody reads what they write."""
 _PAYLOAD = 3
@@ -72,7 +74,7 @@ class Processors:
             raise
         _close(fd)
         for each in running:
-            each.check(None)
+            each.check(ENDING)
 
     def _for(self, media_type: str) -> str | None:
         return next((id for id, each in self._configured.items() if media_type in each.accepts), None)
@@ -112,7 +114,7 @@ class _Running:
         made.listening.start()
         return made
 
-    def check(self, timeout: float | None) -> None:
+    def check(self, timeout: float) -> None:
         """Wait for its end, at most so long and then kill it. Raises FailedPrecondition if it failed by itself."""
         killed = self._wait(timeout)
         if self.listening is not None:
@@ -123,24 +125,21 @@ class _Running:
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
             raise FailedPrecondition(f"stream processor {self.id} failed ({how}): {said}")
 
-    def _wait(self, timeout: float | None) -> bool:
+    def _wait(self, timeout: float) -> bool:
         """Whether it had to be killed."""
         if self.status is not None:
             return False
-        end = None if timeout is None else time.monotonic() + timeout
-        while end is not None:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.status = status
                 return False
-            if time.monotonic() >= end:
-                break
             time.sleep(0.01)
-        if end is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.status = os.waitpid(self.pid, 0)[1]
-        return end is not None
+        return True
 
 
 def _explain(running: Sequence[_Running], error: BaseException) -> None:

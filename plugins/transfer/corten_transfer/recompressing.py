@@ -16,7 +16,7 @@ import zstandard
 from corten import digests
 from corten.contracts.content import ContentReader, ContentStore
 from corten.contracts.descriptor import Descriptor
-from corten.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound
+from corten.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, ResourceExhausted
 from corten.oci_image import conversion, gc_labels
 from corten.pools import Pools
 from corten.registry.tarstream import compression, decompressed
@@ -26,6 +26,8 @@ CHUNK = 1 << 20
 GZIP_LEVEL = 2
 """Of igzip's 0 to 3: the best that keeps its speed."""
 ZSTD_LEVEL = 3
+MAX_RATIO, FREE = 500, 4 << 30
+"""Against bombs: how many times its size a layer may have decompressed, and bytes up to which any ratio is taken."""
 _GZIP_WINDOW = 31
 """A window of 32 KiB, and gzip's header and trailer (zlib.h, deflateInit2)."""
 _Damaged = cast("type[Exception]", igzip_lib.error)
@@ -66,12 +68,17 @@ def _written(
     store: ContentStore, ref: str, reader: ContentReader, layer: Descriptor, to: str, stop: Event
 ) -> Descriptor:
     press, finish = _compressor(to)
-    plain, size = digests.hasher("sha256"), 0
+    plain, count, size = digests.hasher("sha256"), 0, 0
     with store.writer(ref) as writer:
         for data in _plain(reader, layer):
             if stop.is_set():
                 raise Cancelled(f"layer {layer.digest}: its conversion was given up")
             plain.update(data)
+            count += len(data)
+            if count > FREE and count > MAX_RATIO * layer.size:
+                raise ResourceExhausted(
+                    f"layer {layer.digest}: decompressed it has over {MAX_RATIO} times its {layer.size} bytes"
+                )
             if out := press(data):
                 size += writer.write(out)
         if out := finish():
