@@ -16,6 +16,7 @@ from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import ShimEndpoint
 from corten.errors import CortenError, InvalidArgument, NotFound, Unavailable, Unimplemented
+from corten.testing import processes
 from corten.testing.runtime import SUITE
 from corten_runtimes import bootstrap
 from corten_runtimes.binary import BinaryShim
@@ -237,14 +238,17 @@ async def test_a_shim_of_the_first_version_reads_its_options_alone(world: World)
 @pytest.mark.skipif(
     not SHIM24, reason="CORTEN_SHIM24 does not name a containerd-shim-runc-v2 of containerd 2.3 or later"
 )
-@pytest.mark.parametrize("check", SUITE, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*SUITE, *processes.SUITE], ids=lambda check: check.__name__)
 async def test_a_shim_of_containerd_2_4(check: Callable[..., Any], world: World) -> None:
     root = oci_pb2.Options(root=str(world.folder / "runc"))
     world.binary = BinaryConfig(socket_dir=str(world.folder))
     info = RuntimeInfo(SHIM24, AnyValue("containerd.runc.v1.Options", root.SerializeToString()))
     runtime = await world.runtime()
     try:
-        await check(runtime, lambda args: replace(world.options(*args), runtime=info))
+        folder = world.folder / "streams"
+        folder.mkdir()
+        rest = (folder,) if check in processes.SUITE else ()
+        await check(runtime, lambda args: replace(world.options(*args), runtime=info), *rest)
         assert world.remains() == []
     finally:
         await over(world, runtime)

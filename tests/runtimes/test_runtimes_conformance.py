@@ -9,6 +9,7 @@ import pytest
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import CreateOptions
+from corten.testing import processes
 from corten.testing.runtime import SUITE, FakeRuntime, fake_options
 from corten_runtimes.config import RuncConfig
 from runtimes.conftest import clear
@@ -22,6 +23,16 @@ def _maker(world: World) -> Callable[[Sequence[str]], CreateOptions]:
     root = oci_pb2.Options(root=str(world.folder / "runc"))  # the binary would use the host's
     options = AnyValue("containerd.runc.v1.Options", root.SerializeToString())
     return lambda args: replace(world.options(*args), runtime=RuntimeInfo(RUNC, options))
+
+
+@pytest.mark.parametrize("check", processes.SUITE, ids=lambda check: check.__name__)
+@pytest.mark.integration
+async def test_processes(check: Check, shims: Any, world: World) -> None:
+    """Streams, logs, attaching, resources and errors, on the own shim and on Debian's."""
+    folder = world.folder / "streams"
+    folder.mkdir()
+    await check(shims, _maker(world), folder)
+    assert world.remains() == []
 
 
 @every_check

@@ -47,7 +47,7 @@ KILL = 5.0
 """Seconds for a shim to take a signal; one that does not take SIGKILL is ended itself."""
 SIGNALS, SIGKILL = range(65), 9
 STREAMS = "corten.shim.v1.Streams"
-_WRONG_STATE = re.compile(r"cannot \w+ (task in|an?) (created|running|stopped|deleted|paused)")
+_WRONG_STATE = re.compile(r"cannot \w+ (task in|in an?|an?) (created|running|stopped|deleted|paused)")
 _STATUS = {
     task_pb2.CREATED: Status.CREATED,
     task_pb2.RUNNING: Status.RUNNING,
