@@ -121,9 +121,10 @@ class Pausing:
             sandbox=pod.id,
         )
         if handler.pause == "needed" and await parts.run(ensure_root, root):
-            document = self._spec(pod, SpecOptions(args=(f"/{NAME}",), root=str(root)), ImageDefaults())
+            document = self._spec(pod, SpecOptions(args=(f"/{NAME}",)), ImageDefaults())
             made = await parts.stored(parts.metadata.containers(SCOPE).create, _with_spec(stored, document))
-            return made, ()
+            # Mounted in the bundle: root of a user namespace may not go through the folders that lead here.
+            return made, (Mount("bind", str(root), options=("bind", "ro")),)
         return await self._from_image(pod, stored)
 
     async def _from_image(self, pod: Pod, stored: StoredContainer) -> tuple[StoredContainer, Sequence[Mount]]:
