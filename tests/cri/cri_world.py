@@ -283,7 +283,7 @@ def cri_node(
     with peers.registry(folder / "registry") as host:
         push_all(folder, host)
         try:
-            with running_daemon(config=settings(conf, extra, bin_dirs), env=env) as daemon:
+            with running_daemon(config=settings(conf, extra.replace("REGISTRY", host), bin_dirs), env=env) as daemon:
                 yield CriNode(daemon, host, bridge, conf)
         finally:
             subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)

@@ -73,8 +73,9 @@ class Handlers:
             found = introspection_pb2.RuntimeInfo.FromString(info.value)
             document = json.loads(found.features.value or b"{}")
         except (CortenError, ValueError) as error:
-            log.warning("runtime handler %s: it does not tell its features: %s", name, error)
-            return Features(why_no_user_namespaces=f"its runtime does not tell its features: {error}")
+            why = str(error).partition("\n")[0]
+            log.info("runtime handler %s: it does not tell its features: %s", name, why)
+            return Features(why_no_user_namespaces=f"its runtime does not tell its features: {why}")
         features = features_in(document, found.version.version)
         why = features.why_no_user_namespaces or self._why_no_id_maps(name, handler.snapshotter)
         return replace(features, why_no_user_namespaces=why)

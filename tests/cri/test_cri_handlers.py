@@ -1,0 +1,67 @@
+"""Runtime handlers: a pause process from an image, Debian's shim, annotations that are let through."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from corten.api.cri.v1 import runtime_pb2 as pb
+from cri.cri_world import CriNode, cri_node
+
+pytestmark = pytest.mark.integration
+
+SHIM = shutil.which("containerd-shim-runc-v2") or ""
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriNode]:
+    """A node with handlers; its pause image is one that sleeps."""
+    extra = f"""
+    containerd:
+      runtimes:
+        always: {{pause: always, pod_annotations: [example/*]}}
+        shim: {{runtime_path: {SHIM or "/none"}}}
+  io.containerd.cri.v1.images:
+    pinned_images: {{sandbox: REGISTRY/test/busy:latest}}
+"""
+    with cri_node(tmp_path_factory.mktemp("handlers"), extra) as made:
+        yield made
+
+
+async def test_a_handler_may_want_a_pause_process_from_an_image(node: CriNode) -> None:
+    """Which is pulled when it is not there."""
+    async with node.client() as cri:
+        pod = await cri.run_pod(cri.networked(annotations={"example/a": "1", "other": "2"}), handler="always")
+        info = await cri.pod_info(pod)
+        assert Path(f"/proc/{info['pid']}/cmdline").read_bytes() == b"sleep\x001000\0"
+        assert (
+            Path(f"/proc/{info['pid']}/ns/net").stat().st_ino
+            == Path(info["sandboxMetadata"]["NetNSPath"]).stat().st_ino
+        )
+        assert (await cri.pod_status(pod)).runtime_handler == "always"
+        container = await cri.started(pod, "sleep", "1000")
+        annotations = (await cri.info(container))["runtimeSpec"]["annotations"]
+        assert annotations["example/a"] == "1" and "other" not in annotations
+        await cri.restart(node.daemon.kill)
+        assert (await cri.pod_status(pod)).state == pb.SANDBOX_READY
+        await cri.stop_pod(pod)
+        assert not Path(f"/proc/{info['pid']}").exists()
+        images = (await cri.call("ListImages", pb.ListImagesRequest())).images
+        assert [image.pinned for image in images] == [True]
+
+
+@pytest.mark.skipif(not SHIM, reason="containerd-shim-runc-v2 is not on PATH")
+async def test_another_shim_runs_pods_with_logs_and_execs(node: CriNode) -> None:
+    async with node.client() as cri:
+        await cri.pull()
+        pod = await cri.run_pod(cri.networked(), handler="shim")
+        container = await cri.started(pod, "sh", "-c", "echo out; echo err >&2; sleep 0.5; exit 4")
+        assert await cri.output(container, "echo", "exec") == "exec"
+        ended = await cri.ended(container)
+        assert ended.exit_code == 4
+        assert sorted((await cri.log(container)).splitlines()) == ["err", "out"]
+        runs = await cri.started(pod, "sleep", "1000")
+        await cri.restart(node.daemon.kill)
+        assert (await cri.status(runs)).state == pb.CONTAINER_RUNNING
+        await cri.remove_pod(pod)
+        assert await cri.containers() == []
