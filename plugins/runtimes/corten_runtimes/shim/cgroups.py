@@ -47,18 +47,6 @@ class Cgroups:
         metrics = self.metrics()
         return b"%s\n%s" % (metrics.DESCRIPTOR.full_name.encode(), metrics.SerializeToString())
 
-    def packed(self) -> bytes:
-        """As text for `unpacked`: a line for each path with its controller, then those of its own, divided by NUL."""
-        lines = (f"{name}\0{path}" for name, path in self.paths.items())
-        return os.fsencode("\n".join(lines) + "\n\n" + "\0".join(self.own))
-
-
-def unpacked(data: bytes) -> Cgroups:
-    """The cgroups that `Cgroups.packed` wrote."""
-    paths, _, own = os.fsdecode(data).partition("\n\n")
-    pairs = (line.partition("\0") for line in paths.split("\n") if line)
-    return Cgroups({name: path for name, _, path in pairs}, tuple(own.split("\0")) if own else ())
-
 
 def of_process(pid: int) -> Cgroups:
     """The cgroups that a process is in; empty if it has gone."""

@@ -214,7 +214,7 @@ class Container:
         return [(pid, execs.get(pid, "")) for pid in self.cgroups.pids()]
 
     def _find_cgroups(self) -> None:
-        self.cgroups = cgroups.unpacked(apart(lambda: cgroups.of_process(self.init.pid).packed()))
+        self.cgroups = cgroups.of_process(self.init.pid)
 
     def _create(self) -> Steps[int]:
         """Have runc create it, or restore it."""
