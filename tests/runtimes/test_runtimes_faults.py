@@ -194,12 +194,13 @@ async def test_a_runc_that_hangs_is_killed(world: World, gate: Gate, held: list[
     creating = asyncio.create_task(runtime.create(NAMESPACE, "t", gate.options("/bin/sleep", "600")))
     pid = await gate.reached()
     assert list(await runtime.list(NAMESPACE)) == []  # nobody else is held up
-    with pytest.raises(NotFound):
-        await runtime.get(NAMESPACE, "t")
     with pytest.raises(AlreadyExists):
         await runtime.create(NAMESPACE, "t", gate.options("/bin/true"))
+    asked = asyncio.create_task(runtime.get(NAMESPACE, "t"))
     with pytest.raises(DeadlineExceeded, match=r"OCI runtime create failed: it was not done in 1 s"):
         await creating
+    with pytest.raises(NotFound):
+        await asked
     assert not alive(pid)
     gate.open()
     await _all_gone(world, runtime)

@@ -92,8 +92,7 @@ class TaskRuntime:
         return await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
 
     async def get(self, namespace: str, id: str) -> ShimTask:
-        if (namespace, id) not in self._creating:  # a runc that hangs must not hold up who asks
-            await self._settled((namespace, id))
+        await self._settled((namespace, id))  # for one that is created too: its client may have left, and want it gone
         task = self._tasks.get((namespace, id))
         if task is None:
             raise NotFound(f"task {id!r}: does not exist")
