@@ -264,6 +264,24 @@ def test_a_base_is_kept_where_nothing_else_is_asked() -> None:
     assert "rlimits" in made["process"] and build(base=base, rlimits=())["process"]["rlimits"] == []
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"process": 5},
+        {"linux": [1]},
+        {"mounts": {"a": 1}},
+        {"mounts": [{}]},
+        {"mounts": ["x"]},
+        {"linux": {"namespaces": [{"path": "/x"}]}},
+        {"linux": {"devices": [{"path": 5}]}},
+    ],
+)
+def test_a_base_that_is_no_spec_is_refused(base: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="base spec"):
+        build(base=base)
+    assert build(base={"process": None, "mounts": None, "linux": None})["linux"]["cgroupsPath"] == "/ns/c1"
+
+
 def test_hooks_are_checked() -> None:
     for bad in ({"preStart": (Hook("/x"),)}, {"poststop": (Hook("relative"),)}):
         with pytest.raises(InvalidArgument):

@@ -118,9 +118,9 @@ def _hidden(place: str, taken: set[str], dev: bool) -> bool:
 
 
 def _is_shm(mount: dict[str, Any]) -> bool:
-    return bool(mount["destination"] == SHM and mount["type"] == "tmpfs")
+    return bool(mount["destination"] == SHM and mount.get("type") == "tmpfs")
 
 
 def _sized(mount: dict[str, Any], size: int) -> dict[str, Any]:
-    kept = [word for word in mount["options"] if not word.startswith("size=")]
+    kept = [word for word in mount.get("options") or () if not word.startswith("size=")]
     return {**mount, "options": [*kept, f"size={size}"]}

@@ -23,11 +23,11 @@ _NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "cgroup", "user", "time"
 def build(namespace: str, id: str, options: SpecOptions, image: ImageDefaults | None = None) -> Spec:
     """A new document that shares nothing with any other; without options it is containerd's default one.
 
-    Looks at no file. Raises InvalidArgument if there is nothing to run, for a relative directory, a bad mount, limit,
-    id mapping, hook, namespace or capability.
+    Looks at no file. Raises InvalidArgument for a base that is no spec, if there is nothing to run, for a relative
+    directory, a bad mount, limit, id mapping, hook, namespace or capability.
     """
     image = image or ImageDefaults()
-    document = defaults.document(namespace, id) if options.base is None else copy.deepcopy(dict(options.base))
+    document = defaults.document(namespace, id) if options.base is None else _base(options.base)
     document["process"] = _init(document.get("process") or {}, options, image)
     document["root"] = _root(options)
     linux = _linux(document.get("linux") or {}, options)
@@ -138,6 +138,27 @@ def _directory(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
         raise InvalidArgument(f"working directory {path!r}: it must be an absolute path in the container")
     return path
+
+
+_MAPPINGS = ("process", "linux", "hooks", "annotations")
+_LISTS = (("", "mounts", "destination"), ("linux", "namespaces", "type"), ("linux", "devices", "path"))
+"""Where a base has lists of objects, and the text that each of them must have."""
+
+
+def _base(given: Mapping[str, Any]) -> Spec:
+    """A copy, checked as far as it is read here; all else is for the runtime to judge."""
+    for key in _MAPPINGS:
+        if not isinstance(given.get(key) or {}, Mapping):
+            raise InvalidArgument(f"base spec: {key} is not an object")
+    for section, key, text in _LISTS:
+        entries = ((given.get(section) or {}) if section else given).get(key) or []
+        if not isinstance(entries, list) or not all(_has_text(entry, text) for entry in entries):
+            raise InvalidArgument(f"base spec: {key} is not a list of objects that have a {text}")
+    return copy.deepcopy(dict(given))
+
+
+def _has_text(entry: object, key: str) -> bool:
+    return isinstance(entry, Mapping) and isinstance(entry.get(key), str)
 
 
 def _root(options: SpecOptions) -> dict[str, Any]:
