@@ -21,6 +21,7 @@ from corten.pools import Pools
 from corten.supervisor import Supervisor
 from corten.testing.context import FakeContext
 from corten.testing.events import RecordingExchange
+from corten.testing.sandboxes import SUITE, Check
 from corten.zygote.client import Zygote
 from corten_runtimes.registration import plugins
 from daemon import processes_on
@@ -98,6 +99,13 @@ async def daemon(folder: Path) -> AsyncIterator[Daemon]:
 
 def sandbox(folder: Path, id: str = "pod-1") -> Sandbox:
     return Sandbox(id, RuntimeInfo(pod_shim.install(folder)), sandboxer="shim")
+
+
+@pytest.mark.parametrize("check", SUITE, ids=lambda check: check.__name__)
+async def test_conformance(folder: Path, check: Check) -> None:
+    async with daemon(folder) as here:
+        await check(here.sandboxes, lambda id: sandbox(folder, id))
+        assert list((folder / "state").glob("io.containerd.sandbox.controller.v1.shim/*/*")) == []
 
 
 async def test_a_whole_life(folder: Path) -> None:
