@@ -62,12 +62,19 @@ def load_folder(folder: str, limit: int) -> tuple[NetworkList, ...]:
 
     Raises NotFound if there is none, and InvalidArgument for the first file that is wrong.
     """
-    with mapped(f"read the CNI configuration folder {folder}"):
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
-    files = [Path(folder, name) for name in names if name.endswith(SUFFIXES)]
+    files = [Path(folder, name) for name in _names(folder) if name.endswith(SUFFIXES)]
     if not files:
         raise NotFound(f"no network config found in {folder}: cni plugin not initialized")
     return tuple(load_file(file) for file in files[: limit or LOADED_MAX])
+
+
+def _names(folder: str) -> list[str]:
+    with mapped(f"read the CNI configuration folder {folder}"):
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entry.name for entry in entries if not entry.is_dir())
+        except FileNotFoundError:
+            return []
 
 
 def load_file(file: Path) -> NetworkList:
