@@ -11,17 +11,20 @@ import images as layouts
 import peers
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.contracts.content import ContentInfo
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import Login, RegistryImage, ShowTransfer, TransferProgress
 from corten.errors import CortenError, DeadlineExceeded, InvalidArgument, NotFound, Unauthenticated, Unavailable
+from corten.oci_image.gc_labels import of_children
 from corten.supervisor import Supervisor
-from corten_cri.config.images import ImagesConfig
+from corten_cri.config.images import ImagesConfig, Registry, RegistryAuth, RegistryHost
 from corten_cri.images.image import CriImage, user_of
 from corten_cri.images.index import ImageIndex
-from corten_cri.images.logins import decoded, login
+from corten_cri.images.logins import asking, decoded, login
 from corten_cri.images.names import tags_and_digests
 from corten_cri.images.pulling import Pulls
+from corten_cri.images.reading import release_layers
 from corten_cri.images.stall import Stall
 from corten_cri.images.transfers import Transfers
 from cri.cri_world import Cri, CriNode, run, until
@@ -339,6 +342,42 @@ def test_credentials_of_a_request(auth: dict[str, str], host: str, wanted: Login
 @pytest.mark.parametrize("server", ["https://other.example", "other.example", "r.example:5000"])
 def test_cve_2020_15157_credentials_for_one_server_are_not_shown_to_another(server: str) -> None:
     assert login(pb.AuthConfig(username="ann", server_address=server), "r.example") is None
+
+
+async def test_configured_credentials_are_for_their_host_and_count_only_without_ones_of_the_request() -> None:
+    configs = {each: RegistryHost(auth=RegistryAuth(username=each)) for each in ("one.example", "two.example:5000")}
+    registry = Registry(configs=configs, auths={"https://one.example": RegistryAuth(username="old")})
+    ask = asking(None, registry)
+    assert await ask("one.example", "ref", []) == Login("old", "")
+    assert await ask("two.example:5000", "ref", []) == Login("two.example:5000", "")
+    assert await ask("two.example", "ref", []) is None
+    assert await asking(pb.AuthConfig(username="ann"), registry)("one.example", "ref", []) == Login("ann", "")
+
+
+class OneManifest:
+    """Content of one blob."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self.there = ContentInfo("sha256:m", labels=labels)
+        self.changed: Sequence[str] = ()
+
+    def info(self, digest: str) -> ContentInfo:
+        if digest != self.there.digest:
+            raise NotFound(digest)
+        return self.there
+
+    def update(self, info: ContentInfo, fieldpaths: Sequence[str] = ()) -> ContentInfo:
+        self.there, self.changed = info, fieldpaths
+        return info
+
+
+def test_a_manifest_lets_go_of_its_layers_and_of_nothing_else() -> None:
+    layer = Descriptor("application/vnd.oci.image.layer.v1.tar+gzip", "sha256:l", 1)
+    config = Descriptor("application/vnd.oci.image.config.v1+json", "sha256:c", 1)
+    content = OneManifest({**of_children([config, layer, layer]), "own": "label"})
+    release_layers(content, "sha256:m")  # type: ignore[arg-type]
+    assert content.there.labels == {**of_children([config]), "own": "label"} and len(content.changed) == 2
+    release_layers(content, "sha256:gone")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["%%%", "bm9jb2xvbg=="])

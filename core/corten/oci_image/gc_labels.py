@@ -13,6 +13,8 @@ UNCOMPRESSED = "containerd.io/uncompressed"
 SOURCE = "containerd.io/distribution.source."
 """On a blob, behind it a registry's host (no port): the repositories there that have it, sorted, joined by commas."""
 _CONTENT = "containerd.io/gc.ref.content."
+LAYER = f"{_CONTENT}l."
+"""On a manifest, before a number: a layer that it holds."""
 _SNAPSHOT = "containerd.io/gc.ref.snapshot."
 _PORT = re.compile(r":[0-9]+$")
 _PARTS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config", "unknown": ""}

@@ -49,7 +49,7 @@ class Registry:
     configs: Mapping[str, RegistryHost] = field(default_factory=dict)
     """By `host[:port]`: credentials for pulls that bring none. Deprecated."""
     auths: Mapping[str, RegistryAuth] = field(default_factory=dict)
-    """By host or URL. Deprecated, and not used: write `configs`."""
+    """By host or URL, over `configs`. Deprecated."""
     headers: Mapping[str, list[str]] = field(default_factory=dict)
     """Further headers for all registries."""
 
@@ -79,7 +79,7 @@ class ImagesConfig:
     snapshotter: str = "overlayfs"
     """Where images are unpacked."""
     disable_snapshot_annotations: bool = True
-    """Do not tell the snapshotter of which image a layer is."""
+    """Accepted: a snapshotter is told of which image a layer is if it exports `enable_remote_snapshot_annotations`."""
     discard_unpacked_layers: bool = False
     """Let gc remove the blobs of layers that are unpacked."""
     pinned_images: Mapping[str, str] = field(default_factory=lambda: {"sandbox": "registry.k8s.io/pause:3.10.2"})
@@ -89,7 +89,7 @@ class ImagesConfig:
     registry: Registry = field(default_factory=Registry)
     """How registries are reached."""
     image_decryption: ImageDecryption = field(default_factory=ImageDecryption)
-    """Encrypted images."""
+    """Accepted: encrypted images are read by stream processors, where such are configured."""
     max_concurrent_downloads: int = 3
     """Layers fetched at once; the setting of the transfer plugin is the one that counts."""
     concurrent_layer_fetch_buffer: Size = 0

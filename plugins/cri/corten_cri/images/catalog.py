@@ -31,7 +31,7 @@ from ..config.images import ImagesConfig
 from . import names
 from .image import MANAGED, PINNED, CriImage
 from .index import ImageIndex
-from .reading import read
+from .reading import read, release_layers
 from .transfers import Transfers
 
 log = logging.getLogger(__name__)
@@ -189,6 +189,10 @@ class Images:
         name = image.references[0]
         there = StoreImage(name, unpacks=(Unpack(snapshotter=snapshotter),))
         await self._transfers.run(SCOPE, StoreImage(name), there, _unheard)
+
+    async def discard_layers(self, image: CriImage) -> None:
+        """Let gc remove the blobs of the layers, unless something else holds them."""
+        await self._pools.run("metadata", release_layers, self._content, image.manifest)
 
     async def _follow(self) -> None:
         while True:

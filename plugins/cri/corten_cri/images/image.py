@@ -33,7 +33,8 @@ _SPEC = (
 class CriImage:
     """`id` is the digest of the config; `size` is that of all its blobs as they are in the registry, in bytes.
 
-    `document` is the config as it stands, `target` what a name of it points to, `platform` what was looked for.
+    `document` is the config as it stands, `target` what a name of it points to, `manifest` the digest of the
+    one that was chosen.
     """
 
     id: str
@@ -41,6 +42,7 @@ class CriImage:
     size: int
     document: Mapping[str, Any]
     target: Descriptor
+    manifest: str = ""
     references: tuple[str, ...] = ()
     pinned: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)

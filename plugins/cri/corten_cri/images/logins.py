@@ -9,27 +9,33 @@ from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.transfer import AskLogin, Login
 from corten.errors import InvalidArgument
 
-from ..config.images import RegistryHost
+from ..config.images import Registry, RegistryAuth
 
 _DOCKER = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
-def asking(auth: pb.AuthConfig | None, configs: Mapping[str, RegistryHost]) -> AskLogin:
+def asking(auth: pb.AuthConfig | None, registry: Registry) -> AskLogin:
     """Who is asked for credentials during a pull; `auth` None is a request without any."""
+    configured = _configured(registry)
 
     async def ask(host: str, reference: str, challenges: Sequence[str]) -> Login | None:
         if auth is not None:
             return login(auth, host)
-        settings = configs.get(host)
-        if settings is None or settings.auth is None:
+        of = configured.get(host)
+        if of is None:
             return None
-        of = settings.auth
         return login(
             pb.AuthConfig(username=of.username, password=of.password, auth=of.auth, identity_token=of.identitytoken),
             host,
         )
 
     return ask
+
+
+def _configured(registry: Registry) -> Mapping[str, RegistryAuth]:
+    """By host; the oldest form wins over the older one."""
+    own = {host: settings.auth for host, settings in registry.configs.items() if settings.auth}
+    return {**own, **{_host_of(address): auth for address, auth in registry.auths.items()}}
 
 
 def login(auth: pb.AuthConfig, host: str) -> Login | None:

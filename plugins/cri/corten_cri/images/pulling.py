@@ -96,7 +96,7 @@ class Pulls:
             wanted.reference,
             headers={name: ", ".join(values) for name, values in registry.headers.items()},
             host_dir=self._host_folders,
-            ask=asking(auth, registry.configs),
+            ask=asking(auth, registry),
         )
         destination = StoreImage(
             wanted.reference,
@@ -110,6 +110,8 @@ class Pulls:
         image = await self._images.find(wanted.reference)
         for name in (image.id, *names.of_pulled(reference, image.target.digest)):
             await self._images.save(name, image)
+        if self._config.discard_unpacked_layers:
+            await self._images.discard_layers(image)
         log.info("pulled %s: image %s, %d bytes", reference, image.id, image.size)
         return image.id
 

@@ -1,11 +1,13 @@
 """From an image record to what CRI wants to know of it: index, manifest and config are read, each checked."""
 
+from dataclasses import replace
+
 from corten import platforms
 from corten.contracts.content import ContentStore
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
 from corten.errors import InvalidArgument, NotFound
-from corten.oci_image import documents, media_types, unpack
+from corten.oci_image import documents, gc_labels, media_types, unpack
 from corten.oci_image.choice import choose
 from corten.platforms import Platform
 
@@ -34,6 +36,7 @@ def read(content: ContentStore, image: Image, platform: Platform | None = None) 
         size=size,
         document=documents.load(data, what),
         target=image.target,
+        manifest=manifest_at.digest,
     )
     return found.recorded(image)
 
@@ -44,6 +47,18 @@ def blob(content: ContentStore, at: Descriptor) -> bytes:
         if reader.size > documents.MAX_SIZE:
             raise InvalidArgument(f"content {at.digest}: {reader.size} bytes are more than {documents.MAX_SIZE}")
         return reader.read_at(0, reader.size) if reader.size else b""
+
+
+def release_layers(content: ContentStore, manifest: str) -> None:
+    """Let a manifest no longer hold its layers. Blocks; harmless if the manifest is gone."""
+    try:
+        info = content.info(manifest)
+        held = [key for key in info.labels if key.startswith(gc_labels.LAYER)]
+        if held:
+            rest = {key: value for key, value in info.labels.items() if key not in held}
+            content.update(replace(info, labels=rest), tuple(f"labels.{key}" for key in held))
+    except NotFound:
+        pass
 
 
 def _manifest(content: ContentStore, target: Descriptor, wanted: Platform, what: str) -> tuple[Descriptor, int]:
