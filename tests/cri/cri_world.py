@@ -302,6 +302,8 @@ def network(bridge: str, ipam: Path) -> str:
 
 
 def settings(conf: Path, extra: str, bin_dirs: str) -> str:
+    own = f"socket_path: {conf}/nri.sock, plugin_path: {conf}/nri, plugin_config_path: {conf}/nri.d"
+    nri = f"  io.containerd.nri.v1.nri: {{{own}}}"
     return f"""
 plugins:
   io.containerd.cri.v1.runtime:
@@ -309,6 +311,7 @@ plugins:
     netns_mounts_under_state_dir: true
     cdi_spec_dirs: [{conf.parent}/cdi]
 {extra}
+{"" if "nri.v1.nri" in extra else nri}
 """
 
 
