@@ -100,5 +100,7 @@ def test_records_of_before_are_taken_over(memory_backed: Path) -> None:
         )
     snapshotter = OverlayfsSnapshotter(memory_backed)
     assert snapshotter.stat("top").parent == "base"
+    layer(snapshotter, "more", "top", lambda tree: (tree / "h").touch())
+    wait_until(lambda: not snapshotter._records.unmeasured(), "what was there before is measured with the next commit")
     assert snapshotter.usage("base").inodes == 2
     snapshotter.close()

@@ -194,6 +194,12 @@ class Records:
             rows = self._db.execute("SELECT id FROM snapshots WHERE state=? AND kind=?", (state, Kind.COMMITTED.value))
             return {id for (id,) in rows}
 
+    def unmeasured(self) -> set[int]:
+        """Ids of the committed snapshots whose trees were not measured yet."""
+        with self._lock, _mapped(f"{self._what}: read states"):
+            query = "SELECT id FROM snapshots WHERE bytes < 0 AND state=0 AND kind=?"
+            return {id for (id,) in self._db.execute(query, (Kind.COMMITTED.value,))}
+
     def condition(self, id: int) -> tuple[State, int, int]:
         """State, inodes and bytes of a snapshot. Raises NotFound."""
         with self._lock, _mapped(f"{self._what}: read state"):

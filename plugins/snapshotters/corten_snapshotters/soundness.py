@@ -43,11 +43,14 @@ class Soundness:
         return f"Soundness({self._what}, {len(self._suspects)} suspects)"
 
     def committed(self, id: int) -> None:
-        """Measure a tree that was committed now, in the background."""
+        """Measure a tree that was committed now, in the background; with the first one, what was left over before."""
         with self._lock:
+            ids = {id}
             if self._measuring is None:
                 self._measuring = ThreadPoolExecutor(1, thread_name_prefix=f"corten-{self._what}-measure")
-            self._measuring.submit(self._measure, id)
+                ids |= self._records.unmeasured()
+            for each in sorted(ids):
+                self._measuring.submit(self._measure, each)
 
     def ensure(self, record: Record) -> None:
         """Raises DataLoss if the tree of a snapshot, or one below it, is damaged."""
