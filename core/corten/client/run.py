@@ -37,6 +37,8 @@ class RunOptions:
     spec: SpecOptions = field(default_factory=SpecOptions)
     user: str = ""
     """As in an image config (`NAME`, `UID:GID` …); replaces the image's."""
+    groups: tuple[int, ...] = ()
+    """Further groups of the user, by number."""
     snapshotter: str = SNAPSHOTTER
     runtime: RuntimeInfo = field(default_factory=lambda: RuntimeInfo(RUNTIME))
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +60,7 @@ async def create(client: Client, options: RunOptions, progress: Progress = ignor
         mounts = await snapshots.prepare(options.id, image.top)
         done = False
         try:
-            user = await _user(mounts, options.user or image.defaults.user)
+            user = _joined(await _user(mounts, options.user or image.defaults.user), options.groups)
             made = await leased.containers.create(_record(leased.namespace, options, image, user))
             done = True
             return made
@@ -180,6 +182,11 @@ def _record(namespace: str, options: RunOptions, image: Resolved, user: User) ->
         snapshotter=options.snapshotter,
         snapshot_key=options.id,
     )
+
+
+def _joined(user: User, groups: tuple[int, ...]) -> User:
+    known = user.additional_gids
+    return replace(user, additional_gids=(*known, *(gid for gid in dict.fromkeys(groups) if gid not in known)))
 
 
 async def _user(mounts: list[Mount], user: str) -> User:

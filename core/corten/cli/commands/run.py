@@ -13,13 +13,12 @@ from corten.errors import AlreadyExists, NotFound
 
 from ..session import Session
 from .common import on_terminal, process_exit, pull_with_bars, registry_options, snapshotter_option
+from .spec_options import spec_options
 
 if TYPE_CHECKING:
     from corten.client import Client
     from corten.client.run import RunOptions
     from corten.contracts.objects import Container
-
-DEFAULT_SHARES = 1024
 NO_LOG = "none"
 
 
@@ -49,6 +48,7 @@ NO_LOG = "none"
 @click.option("--cap-drop", multiple=True, help="A capability to take away, or ALL.")
 @click.option("--privileged", is_flag=True, help="All capabilities and devices, nothing masked: no sandbox.")
 @click.option("--allow-new-privs", is_flag=True, help="Let set-uid programs gain privileges.")
+@spec_options
 @click.option("--net-host", is_flag=True, help="Use the host's network.")
 @click.option("--restart", default="no", show_default=True, help="no, always, unless-stopped or on-failure[:TIMES].")
 @click.option("--log", help="With -d: the file for its output, or none; by default one that `corten logs` finds.")
@@ -162,74 +162,19 @@ def _options(given: dict[str, Any], labels: dict[str, str]) -> RunOptions:
     from corten.client.run import RunOptions
     from corten.contracts.objects import RuntimeInfo
 
+    from ..specs import spec_of
     from ..words import pairs
 
     return RunOptions(
         image=given["image"],
         id=given["name"],
-        spec=_spec(given),
+        spec=spec_of(given),
         user=given["user"],
+        groups=given["group_add"],
         snapshotter=given["snapshotter"],
         runtime=RuntimeInfo(given["runtime"]),
         labels={**pairs(given["label"], "label"), **labels},
         platform=platforms.parse(given["platform"]) if given["platform"] else None,
-    )
-
-
-def _spec(given: dict[str, Any]) -> Any:
-    from corten.oci import devices
-    from corten.oci.options import SpecOptions
-
-    from .. import host, words
-
-    entrypoint = given["entrypoint"]
-    privileged = given["privileged"]
-    return SpecOptions(
-        args=given["command"],
-        entrypoint=None if entrypoint is None else tuple(filter(None, [entrypoint])),
-        env=host.environment(given["env"], given["env_file"]),
-        cwd=given["workdir"],
-        terminal=given["tty"],
-        mounts=(*host.network_files(given["net_host"]), *(words.mount(text) for text in given["mount"])),
-        read_only=given["read_only"],
-        hostname=given["hostname"],
-        namespaces=host.namespaces(network=given["net_host"]),
-        resources=_resources(given),
-        security=_security(given),
-        devices=tuple(devices.of_host()) if privileged else (),
-        default_devices=True,
-        all_devices=privileged,
-        cgroups_path=given["cgroup"],
-        annotations=words.pairs(given["annotation"], "annotation"),
-    )
-
-
-def _resources(given: dict[str, Any]) -> Any:
-    from corten.oci import resources
-    from corten.oci.options import Resources
-
-    from .. import words
-
-    cpus = given["cpus"]
-    return Resources(
-        cpu_shares=given["cpu_shares"] or DEFAULT_SHARES,
-        cpu_quota=resources.quota(cpus) if cpus else None,
-        cpu_period=resources.PERIOD if cpus else None,
-        memory=words.size(given["memory"]) if given["memory"] else None,
-        pids=given["pids_limit"] or None,
-    )
-
-
-def _security(given: dict[str, Any]) -> Any:
-    from corten.oci import capabilities
-    from corten.oci.options import Security
-
-    return Security(
-        add=given["cap_add"],
-        drop=given["cap_drop"],
-        available=capabilities.of_this_process(),
-        privileged=given["privileged"],
-        no_new_privileges=not (given["allow_new_privs"] or given["privileged"]),
     )
 
 
