@@ -1,8 +1,11 @@
 """One blob from a registry into a sink, resumed where it broke off and begun anew if what was there was wrong."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from corten import labels as label_rules
 from corten.contracts.descriptor import Descriptor
@@ -11,9 +14,11 @@ from corten.oci_image import gc_labels, media_types
 from corten.references import Reference
 
 from .arrival import Arrival
-from .client import RegistryClient
 from .progress import Progress, Show, State
 from .sink import BlobSink, BlobWriter
+
+if TYPE_CHECKING:  # what a pull needs of HTTP is not imported before there is one
+    from .client import RegistryClient
 
 MOVED_ON = 1 << 20
 """Bytes after which a broken connection counts as the first one again."""

@@ -1,8 +1,10 @@
 """The pull: from a reference to an image in a content store; documents first, then the layers side by side."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from corten.contracts.descriptor import Descriptor
 from corten.oci_image import media_types
@@ -11,11 +13,13 @@ from corten.platforms import Platform
 from corten.references import Reference
 
 from .arrival import Arrival
-from .client import RegistryClient
 from .copying import copy_blob
 from .progress import Progress, Show, State, ignore
 from .sink import BlobSink
 from .tree import Documents, Wanted, check
+
+if TYPE_CHECKING:  # what a pull needs of HTTP is not imported before there is one
+    from .client import RegistryClient
 
 CONCURRENCY = 3
 """Layers fetched at once, as containerd and docker do."""

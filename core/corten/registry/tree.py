@@ -1,8 +1,11 @@
 """The documents of an image, from a registry into a sink: the indexes, and the manifests for the platforms wanted."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
@@ -11,10 +14,12 @@ from corten.oci_image.model import ImageConfig, Index, IndexEntry, Manifest
 from corten.platforms import Platform, best, rank
 from corten.references import Reference
 
-from .client import RegistryClient
 from .copying import add_labels, copy_blob, open_writer
 from .progress import Progress, Show, State, ignore
 from .sink import BlobSink, write_whole
+
+if TYPE_CHECKING:  # what a pull needs of HTTP is not imported before there is one
+    from .client import RegistryClient
 
 MAX_NESTING = 4
 """Indexes within indexes."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-import yaml
 from corten.api.nri.v1alpha1 import nri_pb2 as pb
 from corten.errors import InvalidArgument, PermissionDenied
 
@@ -69,6 +68,8 @@ def _annotated(pod: pb.PodSandbox, container: pb.Container) -> list[str]:
     text = effective(pod, REQUIRED, container.name)
     if text is None:
         return []
+    import yaml  # only when it is needed
+
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:

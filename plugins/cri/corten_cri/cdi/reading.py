@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from corten.config.typed import fill
 from corten.errors import InvalidArgument, mapped
 
@@ -56,6 +55,8 @@ def check(description: Description, what: str) -> None:
 
 
 def _parsed(data: bytes, path: Path, what: str) -> Any:
+    import yaml  # few nodes have any such file
+
     try:
         return json.loads(data) if path.suffix == ".json" else yaml.safe_load(data)
     except (ValueError, yaml.YAMLError, RecursionError) as error:

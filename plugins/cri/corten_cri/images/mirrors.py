@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from corten.errors import InvalidArgument
-from corten.registry.hosts import is_loopback
 
 from ..config.images import Mirror, Registry
 
@@ -51,6 +50,8 @@ def _write(folder: Path, host: str, mirror: Mirror) -> None:
 
 def _entry(endpoint: str) -> str:
     """A path in the endpoint is that of the API, as it stands."""
+    from corten.registry.hosts import is_loopback  # brings HTTP along
+
     scheme = "http" if is_loopback(urlsplit(f"//{endpoint}").netloc) else "https"
     url = endpoint if "://" in endpoint else f"{scheme}://{endpoint}"
     try:
