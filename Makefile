@@ -36,6 +36,7 @@ bench: .venv/.dev ## Corten and Debian's containerd side by side; prints the tab
 	@tools/debs.sh $(TEST_DEBS)
 	@$(COMPILE)
 	PYTHONPATH=tests $(PY) bench/compare.py $(BENCH_ARGS)
+	PYTHONPATH=tests $(PY) bench/pods.py
 
 proto: .venv/.dev ## make the _pb2 modules from the .proto files anew
 	$(PY) tools/genproto.py
