@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT = 10.0
 """Seconds in which a shim must tell the state of a task; one that does not leaves a container of unknown state."""
 
+LEFTOVERS_TIMEOUT = 20.0
+"""Seconds that calls wait for what an earlier daemon left to be taken away."""
+
 
 class Recovery:
     """Run once, before any call is answered."""
@@ -56,6 +59,7 @@ class Recovery:
         self._pods = pods
         self._containers = containers
         self._pausing = pausing
+        self._discarding: list[asyncio.Future[None]] = []
 
     async def recover(self) -> None:
         """Never raises: what cannot be recovered is logged, and the rest goes on."""
@@ -64,12 +68,12 @@ class Recovery:
         tasks = {task.id: task for task in await self._parts.runtime.list(NAMESPACE)}
         unready = await self._recover_pods(tasks)
         await self._recover_containers(tasks)
-        for pod in unready:
-            await self._logged(f"pod sandbox {pod.id}", self._pods.discard(pod))
+        await self._discard(unready)
         await self._logged("snapshots without container", self._drop_snapshots())
         await self._logged("folders without record", self._drop_folders())
         known = [network_of(pod) for pod in self._parts.pods.all() if pod.pins.net]
-        await self._logged("networks without pod", self._parts.network.collect(known))
+        collecting = asyncio.wait_for(self._parts.network.collect(known), LEFTOVERS_TIMEOUT)
+        await self._logged("networks without pod", collecting)
         self._parts.supervisor.background("cri: networks of pods are as they were made", self._check_networks())
         log.info(
             "CRI: %d pod sandboxes and %d containers are known again after %.3f s",
@@ -89,6 +93,13 @@ class Recovery:
                 now = self._parts.pods.find(pod.id)
                 if now is not None and now.state is PodState.READY:
                     log.info("pod sandbox %s: its network is not as it was made: %s", pod.id, error)
+
+    async def _discard(self, pods: list[Pod]) -> None:
+        """Side by side; what takes long, because a network plugin hangs, goes on while calls are answered."""
+        steps = [self._logged(f"pod sandbox {pod.id}", self._pods.discard(pod)) for pod in pods]
+        self._discarding = [asyncio.ensure_future(step) for step in steps]
+        if self._discarding:
+            await asyncio.wait(self._discarding, timeout=LEFTOVERS_TIMEOUT)
 
     async def _recover_pods(self, tasks: dict[str, Task]) -> list[Pod]:
         """Those that were never ready are returned, not recovered."""
