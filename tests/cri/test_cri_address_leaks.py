@@ -5,6 +5,7 @@ import random
 from contextlib import suppress
 
 import pytest
+from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import CortenError
 from counts import count
 from cri.cri_world import Cri, CriNode, until
@@ -19,9 +20,11 @@ def leases(node: CriNode) -> set[str]:
 
 
 async def addresses(cri: Cri) -> set[str]:
-    """The addresses that pods have."""
+    """The addresses that pods have; those that are not ready are stopped again, as the kubelet would."""
     found = set()
     for pod in await cri.pods():
+        if pod.state == pb.SANDBOX_NOTREADY:
+            await cri.stop_pod(pod.id)
         ip = (await cri.pod_status(pod.id)).network.ip
         found |= {ip} if ip else set()
     return found
@@ -40,8 +43,12 @@ async def test_addresses_are_those_of_pods_whenever_the_daemon_is_killed(cri: Cr
                 await task
 
         async def match() -> bool:
-            return leases(node) == await addresses(cri)
+            had = await addresses(cri)
+            return leases(node) == had
 
-        await until(match, f"killed after {moment:.3f} s: {leases(node)} are leased")
+        try:
+            await until(match, f"killed after {moment:.3f} s: {leases(node)} are leased")
+        except (AssertionError, CortenError) as error:
+            raise AssertionError(f"{error}\n{node.daemon.log[-4000:]}") from error
     await cri.clear()
     assert leases(node) == set()

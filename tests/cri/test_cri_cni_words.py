@@ -57,6 +57,7 @@ async def test_a_folder_that_is_made_later_is_noticed(cni: World) -> None:
     folder = cni.folder / "etc" / "cni" / "net.d"
     network = await cni.network(folders={"default": (str(folder), 1)})
     assert not folder.exists()
+    assert "cni plugin not initialized" in (await network.condition()).message
     folder.mkdir(parents=True)
     (cni.folder / "kept.conflist").rename(folder / "10.conflist")
     await until(lambda: network.describe()["lastCNILoadStatus"] == "OK", "found below folders that were made later")
