@@ -160,6 +160,13 @@ class Kubelet:
         for _ in range(20):
             await self._peer.timed("list at all containers", self.call("ListContainers", pb.ListContainersRequest()))
 
+    async def clear(self) -> None:
+        """Leave no pod behind, however it went."""
+        for pod in (await self.call("ListPodSandbox", pb.ListPodSandboxRequest())).items:
+            await self.call("StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=pod.id))
+            await self.call("RemovePodSandbox", pb.RemovePodSandboxRequest(pod_sandbox_id=pod.id))
+        await self.close()
+
     async def remove(self, pod: str) -> None:
         await self._peer.timed("pod stop", self.call("StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=pod)))
         request = pb.RemovePodSandboxRequest(pod_sandbox_id=pod)
@@ -169,6 +176,14 @@ class Kubelet:
 async def measure(peers: list[Peer], pods: int, containers: int) -> None:
     """One pod at a time at each peer in turn, so that what else the machine does strikes both alike."""
     kubelets = [Kubelet(peer) for peer in peers]
+    try:
+        await _measure(peers, kubelets, pods, containers)
+    finally:
+        for kubelet in kubelets:
+            await kubelet.clear()
+
+
+async def _measure(peers: list[Peer], kubelets: list["Kubelet"], pods: int, containers: int) -> None:
     made: dict[int, list[tuple[str, pb.PodSandboxConfig]]] = {0: [], 1: []}
     for kubelet, peer in zip(kubelets, peers, strict=True):
         await kubelet.pull()
@@ -193,8 +208,6 @@ async def measure(peers: list[Peer], pods: int, containers: int) -> None:
     for number in range(pods):
         for index, kubelet in enumerate(kubelets):
             await kubelet.remove(made[index][number][0])
-    for kubelet in kubelets:
-        await kubelet.close()
 
 
 def table(corten: Peer, containerd: Peer) -> str:
