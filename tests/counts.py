@@ -14,6 +14,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "containers for memory": (10, 40),
     "life cycles": (5, 50),
     "crowd of containers": (16, 200),
+    "steps of a killed daemon": (3, 8),
     "group commit writers": (16, 64),
     "walk entries": (500, 20000),
     "exec probes": (120, 10_000),

@@ -23,6 +23,8 @@ assert sys.platform != "win32"
 
 LINGER = 5.0
 """Seconds that it stays when nobody needs it."""
+PATIENCE = 10.0
+"""Seconds that one who is connected may take to ask, or to take the answer: others wait meanwhile."""
 BACKLOG = 128
 
 
@@ -69,11 +71,12 @@ def _next(path: str, listener: socket.socket, serving: server.Server) -> bool:
     """Serve one who connects; False once nobody has for a while and no child is left."""
     if _pending(listener, LINGER):
         connection, _ = listener.accept()
+        connection.settimeout(PATIENCE)
         with connection:
             try:
                 serving.serve(connection)
             except OSError:
-                pass  # it left before its answer
+                pass  # it left before its answer, or has hung
         return True
     with locked(os.path.dirname(path)):
         if serving.has_children() or _pending(listener, 0):

@@ -287,7 +287,7 @@ class ShimTask:
 
     async def _vanish(self) -> None:
         """The shim has it no more: an earlier daemon had asked for its delete. Raises nothing."""
-        if not self.gone.done():
+        if not self.gone.done() and self.on_hang is not None:  # else it is being adopted, and given up with its shim
             self.over(self.known_exit() or Exit(self.pid_, 128 + SIGKILL, 0))
             await self._finish(self)
 
