@@ -11,8 +11,17 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from corten.contracts.descriptor import Descriptor
+from corten.contracts.diff import Arriving
 from corten.contracts.scope import Scope
-from corten.errors import Cancelled, CortenError, FailedPrecondition, InvalidArgument, PermissionDenied, Unknown
+from corten.errors import (
+    Cancelled,
+    CortenError,
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    Unavailable,
+    Unknown,
+)
 from corten.oci_image import gc_labels, unpack
 from corten.oci_image.unpack import UnpackStep
 from corten.registry.arrival import Arrival
@@ -145,10 +154,11 @@ class Unpacking:
     async def _filled(self, prepared: Prepared, incoming: Incoming) -> Filled:
         """While the layer arrives, if there is room for that; else, or if that failed, from the store."""
         layer = prepared.step.layer
-        arrival = incoming.arrival(layer)
+        arrival, attempted = incoming.arrival(layer), False
         if arrival is not None and await arrival.begun():
             async with self._following(arrival, incoming, layer) as following:
                 if following:
+                    attempted = True
                     try:
                         filled = await self._fill(prepared, arrival)
                         await incoming.ready(layer)
@@ -161,6 +171,14 @@ class Unpacking:
                     prepared = await self._prepared_anew(prepared)
         await incoming.ready(layer)
         async with self._parts.unpacks:
+            if arrival is not None and arrival.came and not attempted:
+                try:
+                    return await self._fill(prepared, self._work.checked(layer))
+                except (Unavailable, FailedPrecondition) as error:
+                    if prepared.alone and isinstance(error, FailedPrecondition):
+                        raise
+                    # A store that has no files, or a differ that takes none.
+                    prepared = await self._prepared_anew(prepared)
             return await self._fill(prepared, None)
 
     @asynccontextmanager
@@ -182,7 +200,7 @@ class Unpacking:
             if not ready.cancelled():
                 _ = ready.exception()  # whoever needs the layer hears of it
 
-    async def _fill(self, prepared: Prepared, source: Arrival | None) -> Filled:
+    async def _fill(self, prepared: Prepared, source: Arriving | None) -> Filled:
         loop = asyncio.get_running_loop()
         self._report.layer("extracting", prepared.step.layer, 0)
 
