@@ -8,6 +8,7 @@
     bootstrap.json             the same with its version; what the provider needs to find its shim again
     shim-binary-path           the program that is the shim; absent for Corten's own
     facts.json                 what the own shim must know of the spec
+    checkpoint                 the folder from which it is restored when it is started; absent for most
 """
 
 import json

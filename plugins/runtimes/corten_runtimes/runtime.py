@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from corten import identifiers
 from corten.api.events import task_pb2 as events
@@ -128,6 +129,9 @@ class TaskRuntime:
             path = str(await self._pools.run("runtime", self._bundles.create, *key, options.spec))
             try:
                 options = await self._roots.prepare(*key, path, provider, options)
+                if options.checkpoint:
+                    marker = Path(path) / names.CHECKPOINT
+                    await self._pools.run("runtime", bundles.write_private, marker, options.checkpoint.encode())
                 endpoint = await provider.start(*key, path, options)
                 task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
                 await task.connect(lambda: self._disconnected(task))

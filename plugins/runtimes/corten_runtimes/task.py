@@ -1,6 +1,7 @@
 """One task as the daemon sees it: every operation is a call to its shim, its answer in the contract's words."""
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
@@ -36,6 +37,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from . import names
 from .links import Link, Links
 
 M = TypeVar("M", bound=Message)
@@ -115,6 +117,8 @@ class ShimTask:
 
     async def _known(self) -> bool:
         """Whether the shim has the task though nothing of it runs: one that is to be restored from a checkpoint."""
+        if not os.path.exists(f"{self.bundle}/{names.CHECKPOINT}"):
+            return False  # it is being created, or never was
         try:
             await self.state()
         except NotFound:
