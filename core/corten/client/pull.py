@@ -14,7 +14,6 @@ from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
 from corten.references import Reference
 from corten.registry import progress as fetching
-from corten.registry.client import RegistryClient
 from corten.registry.credentials import Lookup, anonymous
 from corten.registry.pull import CONCURRENCY, Stored
 from corten.registry.pull import pull as fetch
@@ -65,6 +64,8 @@ async def _by_the_daemon(client: Client, reference: Reference, options: PullOpti
 
 async def _by_this_process(client: Client, reference: Reference, options: PullOptions, progress: Progress) -> Image:
     """For daemons without transfers: everything is under a lease until the image's record holds it."""
+    from corten.registry.client import RegistryClient  # brings HTTP along, which the daemon does as a rule
+
     platform = options.platform or platforms.host()
     async with client.leased() as leased:
 
