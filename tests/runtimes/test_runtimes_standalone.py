@@ -18,6 +18,7 @@ from corten.api.runtime.task.v2.shim_pb2 import DeleteResponse
 from corten.api.types.introspection_pb2 import RuntimeInfo
 from corten.errors import InvalidArgument
 from corten_runtimes.standalone import main, place, runc
+from daemon import remove_cgroups
 from runtimes.world import alive, folder, spec
 
 RUNTIME = "io.containerd.corten.v1"
@@ -52,6 +53,8 @@ def _containerd(binary: str, path: Path) -> Iterator[peers.Ctr]:
         finally:
             peers.stop(process)
             peers.unmount_below(path)
+            remove_cgroups(ctr.namespace)
+            shutil.rmtree(Path(runc.ROOT, ctr.namespace), ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
