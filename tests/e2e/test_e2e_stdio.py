@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from counts import count
@@ -13,6 +15,14 @@ from peers import Ctr, wait_until
 
 pytestmark = pytest.mark.integration
 _BINARY = shutil.which("containerd-shim-runc-v2") or ""
+
+
+@pytest.fixture(autouse=True)
+def _runc_folders() -> Iterator[None]:
+    """Debian's shim leaves an empty folder for each namespace where the host's runc keeps its state."""
+    yield
+    for folder in Path("/run/containerd/runc").glob(f"e2e-{os.getpid()}-*"):
+        folder.rmdir()
 
 
 @pytest.fixture(params=["own", "binary"])
