@@ -18,6 +18,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "group commit writers": (16, 64),
     "walk entries": (500, 20000),
     "exec probes": (120, 10_000),
+    "execs in a shim": (320, 10_000),
     "pods with two containers": (4, 110),
     "kill during unpack": (4, 40),
     "random stacks of layers": (40, 2000),

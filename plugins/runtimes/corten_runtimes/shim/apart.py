@@ -50,4 +50,5 @@ def _answer(call: Callable[[], bytes | None], write: int) -> NoReturn:
     finally:
         while told:
             told = told[os.write(write, told) :]
+        os.close(write)  # whoever waits need not wait for what the kernel takes down of a process that ends
         os._exit(0)

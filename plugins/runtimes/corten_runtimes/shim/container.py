@@ -376,8 +376,9 @@ class Container:
             through: Later[None] = Later()
             streams.closed.then(lambda: through.set(None))
             if not through.done:
-                self._loop.after(HELD_MAX + 1, lambda: through.set(None))
-            yield from through.wait()
+                late = self._loop.after(HELD_MAX + 1, lambda: through.set(None))
+                yield from through.wait()
+                self._loop.cancel(late)
             streams.close()
 
     def _remove_remains(self) -> Steps[None]:

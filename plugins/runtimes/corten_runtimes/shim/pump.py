@@ -38,7 +38,8 @@ class Pump:
             for fd in (self._source, self._sink):
                 self._loop.forget(fd)
                 os.close(fd)
-            self._ended()
+            ended, self._ended = self._ended, _nobody  # who is told refers to the pump: nothing is left to collect
+            ended()
 
     def finish(self) -> None:
         """Move what is there now, as fast as the sink takes it, then stop, whoever still holds the other end."""
@@ -113,3 +114,7 @@ class Pump:
         elif not self._pending:
             self._loop.forget(self._sink)
             self._loop.watch(self._source, IN, self._fill)
+
+
+def _nobody() -> None:
+    """Whoever was to be told has been."""

@@ -22,7 +22,7 @@ from .console import ConsoleSocket, resize
 from .fifo import Ends
 from .logged import SCHEME, Logged, Tap, kept
 from .logger import SCHEMES, Logger
-from .loop import Later, Loop, Steps
+from .loop import Later, Loop, Steps, Timer
 from .pump import Pump
 from .spawn import NULL
 
@@ -74,6 +74,7 @@ class Streams:
         self._master = -1
         self._sink = -1
         self._begun = self._exited = False
+        self._late: Timer | None = None
         self._console: ConsoleSocket | None = None
         self.closed: Later[None] = Later()
         self.child = (NULL, NULL, NULL)
@@ -124,7 +125,7 @@ class Streams:
         if not self._outputs:
             self._over()
         else:
-            self._loop.after(HELD_MAX, self._finish)
+            self._late = self._loop.after(HELD_MAX, self._finish)
 
     def close_stdin(self) -> None:
         """Let stdin end when the client closes its side."""
@@ -148,6 +149,9 @@ class Streams:
 
     def close(self) -> None:
         """Let go of everything at once."""
+        if self._late is not None:
+            self._loop.cancel(self._late)
+            self._late = None
         for pump in [*self._outputs, *self._inputs]:
             pump.close()
         if self._logged is not None:
