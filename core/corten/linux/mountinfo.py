@@ -54,4 +54,6 @@ def below(target: str, found: list[Mounted]) -> Iterator[Mounted]:
 
 
 def _unescape(field: bytes) -> str:
-    return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field))
+    if b"\\" in field:
+        field = _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+    return os.fsdecode(field)

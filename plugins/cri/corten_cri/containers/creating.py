@@ -24,6 +24,7 @@ from corten.contracts.objects import Container as StoredContainer
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
 from corten.oci import spec
 from corten.oci.image_defaults import container_labels, parse
+from corten.oci.options import User
 from corten.wire.service import CallContext
 
 from ..images.image import CriImage
@@ -133,9 +134,6 @@ class Creation:
         self, draft: _Draft, rootfs: Sequence[Mount], pid_namespace: str | None
     ) -> tuple[spec.Spec, Container]:
         parts, config = self._parts, draft.config
-        context = config.linux.security_context
-        defaults = parse(draft.image.execution)
-        user = await parts.run(self._users.resolve, context, defaults.user, draft.image.id, rootfs)
         mounted = await self._image_volumes.sources(draft.pod, config)
         asked = Wanted(
             config,
@@ -143,10 +141,7 @@ class Creation:
             {place: source for place, (source, _) in mounted.items()},
             await self._volumes(draft, rootfs),
         )
-        mounts = await parts.run(all_mounts, parts, draft.pod, asked)
-        image_name = config.image.user_specified_image or draft.image.name
-        given = documents.Ingredients(config, draft.pod_config, defaults, image_name, user, mounts, pid_namespace)
-        document = await parts.run(documents.build, parts, draft.pod, draft.id, self._host, given)
+        user, document = await parts.run(self._built, draft, rootfs, asked, pid_namespace)
         container = Container(
             id=draft.id,
             name=draft.name,
@@ -156,7 +151,7 @@ class Creation:
             image_ref=draft.image.target.digest,
             image_name=draft.image.name,
             snapshotter=draft.snapshotter,
-            stop_signal=signals.wanted(config.stop_signal) or defaults.stop_signal,
+            stop_signal=signals.wanted(config.stop_signal) or parse(draft.image.execution).stop_signal,
             log_path=_log_path(draft),
             volume_images={place: id for place, (_, id) in mounted.items()},
             user=users.message(user),
@@ -166,6 +161,18 @@ class Creation:
             created_at=time.time_ns(),
         )
         return document, container
+
+    def _built(
+        self, draft: _Draft, rootfs: Sequence[Mount], asked: Wanted, pid_namespace: str | None
+    ) -> tuple[User, spec.Spec]:
+        """Who it runs as, and its spec: all that blocks on files in one turn, for each costs a change of threads."""
+        parts, config = self._parts, draft.config
+        defaults = parse(draft.image.execution)
+        user = self._users.resolve(config.linux.security_context, defaults.user, draft.image.id, rootfs)
+        mounts = all_mounts(parts, draft.pod, asked)
+        image_name = config.image.user_specified_image or draft.image.name
+        given = documents.Ingredients(config, draft.pod_config, defaults, image_name, user, mounts, pid_namespace)
+        return user, documents.build(parts, draft.pod, draft.id, self._host, given)
 
     async def _volumes(self, draft: _Draft, rootfs: Sequence[Mount]) -> Sequence[Any]:
         parts = self._parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -67,9 +68,9 @@ class Start:
         stored = parts.metadata.containers(SCOPE).get(container.id)
         spec = await self._spec(stored)
         snapshots = parts.metadata.snapshotter(SCOPE, stored.snapshotter)
-        rootfs = await parts.pools.run("snapshots", snapshots.mounts, stored.snapshot_key)
-        if container.log_path:
-            await parts.run(os.makedirs, os.path.dirname(container.log_path), 0o755, True)
+        rootfs, _ = await asyncio.gather(
+            parts.pools.run("snapshots", snapshots.mounts, stored.snapshot_key), self._log_folder(container)
+        )
         async with parts.holding_nri():
             if parts.nri is not None:
                 told = nri_containers.container(container, json.loads(spec))
@@ -88,6 +89,10 @@ class Start:
                 told = nri_containers.container(parts.containers.get(container.id), json.loads(spec))
                 with suppress(CortenError):
                     await parts.nri.post_start_container(nri_pods.pod(parts, pod), told)
+
+    async def _log_folder(self, container: Container) -> None:
+        if container.log_path:
+            await self._parts.run(os.makedirs, os.path.dirname(container.log_path), 0o755, True)
 
     async def _started(self, task: Task, container: Container) -> None:
         """From here on the container is one that was started, however short its life."""
