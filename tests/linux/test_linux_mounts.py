@@ -28,6 +28,20 @@ def test_a_failure_takes_the_mounts_before_it_away(tmp_path: Path) -> None:
     assert at(tmp_path) == []
 
 
+def test_names_that_the_kernel_escapes_are_found(tmp_path: Path) -> None:
+    target = tmp_path / "sp ace\ttab\nline\\040#é"
+    (target / "in ner").mkdir(parents=True)
+    mount_all([TMPFS], target)
+    (target / "in ner").mkdir()
+    mount_all([TMPFS], target / "in ner")
+    assert at(target) == [str(target / "in ner"), str(target)]
+    with pytest.raises(Unavailable, match="in ner"):
+        ensure_unmounted(target)
+    unmount_all(target)
+    ensure_unmounted(target)
+    assert at(target) == []
+
+
 def test_a_failure_leaves_what_was_mounted_by_others(tmp_path: Path) -> None:
     mount_all([TMPFS], tmp_path)
     (tmp_path / "inner").mkdir()

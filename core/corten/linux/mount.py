@@ -74,7 +74,7 @@ def unmount_all(target: str | Path) -> None:
     """
     path = os.path.realpath(target)
     with mapped(f"unmount {path}"):
-        while points := [mount.target for mount in mountinfo.below(path, mountinfo.mounts())]:
+        while points := [mount.target for mount in mountinfo.mounted_below(path)]:
             for point in points:
                 _unmount(point)
 
@@ -262,5 +262,5 @@ def _links(pid: str) -> Iterator[str]:
 def ensure_unmounted(target: str | Path) -> None:
     """Raise Unavailable, naming the holder, if anything is still mounted at or below `target`."""
     path = os.path.realpath(target)
-    for mount in mountinfo.below(path, mountinfo.mounts()):
+    for mount in mountinfo.mounted_below(path):
         raise Unavailable(f"{mount.target} is still mounted ({holder(mount.target)})")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
+_ESCAPED = re.compile(rb"[ \t\n\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,19 @@ def below(target: str, found: list[Mounted]) -> Iterator[Mounted]:
     """The mounts at `target` and under it, the last made and so the deepest first."""
     prefix = target.rstrip("/") + "/"
     return (mount for mount in reversed(found) if mount.target == target or mount.target.startswith(prefix))
+
+
+def mounted_below(target: str) -> list[Mounted]:
+    """As `below`, of what is mounted now. Of the lines of a host with many mounts only those in question are parsed."""
+    needle = _escape(os.fsencode(target.rstrip("/")))
+    with open("/proc/self/mountinfo", "rb") as file:
+        found = [parse(line) for line in file if needle in line]
+    return list(below(target, found))
+
+
+def _escape(path: bytes) -> bytes:
+    """As the kernel writes it."""
+    return _ESCAPED.sub(lambda match: b"\\%03o" % match[0][0], path)
 
 
 def _unescape(field: bytes) -> str:
