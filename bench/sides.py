@@ -49,9 +49,8 @@ class Side:
     def argv(self) -> list[str]:
         """How this side's daemon is started."""
         own = ["--root", f"{self.folder}/root", "--state", f"{self.folder}/state", "--address", self.address]
-        if self.name == "corten":
-            return [str(BIN / "cortend"), *own, "-l", "warn"]
-        return [peer("containerd"), "-c", str(self._containerd_config()), *own, "-l", "warn"]
+        program = str(BIN / "cortend") if self.name == "corten" else peer("containerd")
+        return [program, "-c", str(self._without_cri()), *own, "-l", "warn"]
 
     def ctr(self, *args: str) -> list[str]:
         return [peer("ctr"), "--address", self.address, "--namespace", "bench", *args]
@@ -123,7 +122,8 @@ class Side:
         assert self.process is not None
         return (proc / "stat").read_text().rpartition(")")[2].split()[1] == str(self.process.pid)
 
-    def _containerd_config(self) -> Path:
+    def _without_cri(self) -> Path:
+        """The same for both sides: what is measured here is the daemon of a Docker host (bench/pods.py has pods)."""
         path = self.folder / "config.toml"
         cri = ["grpc.v1.cri", *(["cri.v1.images", "cri.v1.runtime"] if peer_version() >= (2, 0) else [])]
         disabled = ", ".join(f'"io.containerd.{id}"' for id in cri)
