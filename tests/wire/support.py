@@ -90,7 +90,7 @@ class Echo:
     def services(self) -> Sequence[Service]:
         return (Service(ECHO, self),)
 
-    async def until(self, entry: str, timeout: float = 5.0) -> None:
+    async def until(self, entry: str, timeout: float = 20.0) -> None:
         """Wait until `entry` is in the log."""
         await until(lambda: entry in self.log, timeout)
 
