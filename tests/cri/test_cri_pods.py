@@ -1,8 +1,10 @@
 """Pods: their life, what belongs to them, what they share, and what is left when making one fails."""
 
 import asyncio
+import json
 from pathlib import Path
 
+import psutil
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
@@ -26,6 +28,20 @@ async def test_a_pod_is_run_stopped_and_removed_and_each_may_be_repeated(cri: Cr
         await cri.pod_status(pod)
     with pytest.raises(NotFound):
         await cri.status(container)
+
+
+async def test_a_shim_waits_for_the_first_container_of_a_pod(cri: Cri, node: CriNode) -> None:
+    (zygote,) = [each for each in psutil.Process(node.daemon.pid).children() if each.name() == "corten-zygote"]
+
+    async def waiting() -> list[int]:
+        return [each.pid for each in zygote.children() if each.name() == "corten-zygote"]
+
+    pod = await cri.run_pod()
+    await until(waiting, "a shim waits")
+    (shim,) = await waiting()
+    container = await cri.started(pod, "sleep", "1000")
+    status = await cri.call("ContainerStatus", pb.ContainerStatusRequest(container_id=container, verbose=True))
+    assert psutil.Process(json.loads(status.info["info"])["pid"]).ppid() == shim
 
 
 async def test_pods_are_found_by_beginning_of_id_state_and_labels(cri: Cri) -> None:

@@ -99,6 +99,7 @@ class OneShim:
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
         return Exit(0, 137, 1)
 
+    async def prepare(self) -> None: ...
     def adopt(self, bundle: str) -> None: ...
     def retire(self, bundle: str) -> bool:
         return True

@@ -204,6 +204,8 @@ class MemoryRuntime:
     async def list(self, namespace: str) -> Sequence[Task]:
         return [task for (own, _), task in self.tasks.items() if own == namespace]
 
+    async def prepare(self, runtime: str) -> None: ...
+
     async def plugin_info(self, runtime_path: str, options: AnyValue | None) -> AnyValue:
         return AnyValue("containerd.types.RuntimeInfo", runtime_path.encode())
 

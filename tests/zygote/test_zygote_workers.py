@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from corten.errors import Internal, Unavailable
 from corten.testing import workers as suite
@@ -65,6 +68,57 @@ def test_workers_die_with_the_zygote_and_detached_processes_do_not(zygote: Zygot
             zygote.start(f"{TARGETS}:echo", b"")
     finally:
         os.kill(detached, signal.SIGKILL)
+
+
+def test_a_process_forked_ahead_is_the_next_that_is_detached(zygote: Zygote) -> None:
+    target = f"{TARGETS}:linger"
+    for _ in range(2):  # one at a time waits
+        zygote.ahead(target)
+    (waiting,) = _pids(zygote)
+    assert zygote.detach(f"{TARGETS}:linger", b"b", [0])[0] != waiting  # it could not be given a descriptor
+    assert zygote.detach(target, b"a") == (waiting, b"ready a")
+    another, answer = zygote.detach(target, b"c")
+    assert (another != waiting, answer) == (True, b"ready c")
+    for pid in _pids(zygote):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_forked_ahead_that_was_killed_is_not_missed(zygote: Zygote) -> None:
+    zygote.ahead(f"{TARGETS}:linger")
+    (waiting,) = _pids(zygote)
+    os.kill(waiting, signal.SIGKILL)
+    _gone(waiting)
+    pid, answer = zygote.detach(f"{TARGETS}:linger", b"a")
+    os.kill(pid, signal.SIGKILL)
+    assert (pid != waiting, answer) == (True, b"ready a")
+
+
+def test_a_process_forked_ahead_ends_with_the_client_however_that_ends(zygote: Zygote) -> None:
+    zygote.ahead(f"{TARGETS}:linger")
+    (waiting,) = _pids(zygote)
+    zygote.close()
+    _gone(waiting)
+    program = (
+        "import os, signal, psutil\n"
+        "from corten.zygote.client import Zygote\n"
+        f"zygote = Zygote.launch(['{TARGETS}'])\n"
+        f"zygote.ahead('{TARGETS}:linger')\n"
+        "print(*(child.pid for child in psutil.Process(zygote.pid).children()), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False).stdout
+    _gone(int(printed))
+
+
+def _pids(zygote: Zygote) -> list[int]:
+    return [child.pid for child in psutil.Process(zygote.pid).children()]
+
+
+def _gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid):
+        assert time.monotonic() < deadline, pid
+        time.sleep(0.01)
 
 
 def test_many_threads_may_start_workers_at_once(zygote: Zygote) -> None:

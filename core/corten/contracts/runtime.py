@@ -166,6 +166,10 @@ class Runtime(Protocol):
         """
         ...
 
+    async def prepare(self, runtime: str) -> None:
+        """A task of this runtime (name or path) will be created soon: make ready what can be. Raises nothing."""
+        ...
+
     async def get(self, namespace: str, id: str) -> Task:
         """Raises NotFound."""
         ...
@@ -227,6 +231,10 @@ class ShimProvider(Protocol):
 
     def handles(self, runtime: str) -> bool:
         """Whether it starts shims for this runtime name or absolute path. Raises nothing."""
+        ...
+
+    async def prepare(self) -> None:
+        """A shim will be started soon. What is made ready for it must not outlive the daemon. May raise Unavailable."""
         ...
 
     async def start(self, namespace: str, id: str, bundle: str, options: CreateOptions) -> ShimEndpoint:

@@ -331,6 +331,9 @@ class FakeRuntime:
     async def list(self, namespace: str) -> Sequence[Task]:
         return [task for key, task in sorted(self.tasks.items()) if key[0] == namespace]
 
+    async def prepare(self, runtime: str) -> None:
+        """Nothing takes long here."""
+
     async def plugin_info(self, runtime_path: str, options: AnyValue | None) -> AnyValue:
         return AnyValue("containerd.types.RuntimeInfo", b"")
 

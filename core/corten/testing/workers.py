@@ -188,6 +188,9 @@ class ThreadWorkers:
 
         return ThreadWorker(run)
 
+    def ahead(self, target: str) -> None:
+        """A thread is there at once."""
+
     def detach(self, target: str, payload: bytes, fds: Sequence[int] = (), timeout: float = 10.0) -> tuple[int, bytes]:
         answers: list[bytes] = []
         answered = Event()

@@ -40,6 +40,25 @@ class ZygoteWorker:
     def pid(self) -> int:
         return self._pid
 
+    def give(self, payload: bytes) -> None:
+        """What it waits for before it begins."""
+        try:
+            frames.send_frame(self._private, 0, payload)
+        except OSError:
+            pass  # it has died; `result` tells how
+
+    def ended(self) -> bool:
+        """Whether the process is no more, of one that has nothing to say yet."""
+        self._private.setblocking(False)
+        try:
+            return not self._private.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self._private.setblocking(True)
+
     def result(self, timeout: float | None = None) -> bytes:
         with self._lock:
             if self._outcome is None:
@@ -94,6 +113,7 @@ class Zygote:
         self._control: socket.socket | None = None
         self._pid = 0
         self._closed = False
+        self._ahead: dict[str, ZygoteWorker] = {}
 
     def __repr__(self) -> str:
         return f"Zygote(pid={self._pid}, preload={len(self._preload)})"
@@ -124,16 +144,29 @@ class Zygote:
 
     def start(self, target: str, payload: bytes, fds: Sequence[int] = ()) -> ZygoteWorker:
         """A worker; see the contract."""
-        return self._fork({"kind": "fork", "target": target}, payload, fds)
+        worker = self._fork({"kind": "fork", "target": target}, fds)
+        worker.give(payload)
+        return worker
 
     def detach(self, target: str, payload: bytes, fds: Sequence[int] = (), timeout: float = 10.0) -> tuple[int, bytes]:
         """A process that outlives zygote and daemon; see the contract."""
-        worker = self._fork({"kind": "fork", "target": target, "detached": True}, payload, fds)
+        worker = None if fds else self._ahead.pop(target, None)
+        if worker is None or worker.ended():
+            worker = self._fork_detached(target, fds)
+        worker.give(payload)
         try:
             return worker.pid, worker.result(timeout)
         except BaseException:
             worker.kill()
             raise
+
+    def ahead(self, target: str) -> None:
+        """A process that waits for the payload of the next `detach`; see the contract."""
+        if target not in self._ahead:
+            worker = self._fork_detached(target, ())
+            with self._lock:  # not after `close`: whoever is let go of sees the end of its socket, and ends
+                if not self._closed:
+                    self._ahead.setdefault(target, worker)
 
     def preload_failures(self) -> Mapping[str, str]:
         """Module to traceback for each of `preload` that could not be imported; waits until all were tried."""
@@ -154,7 +187,10 @@ class Zygote:
             self._closed = True
             self._drop()
 
-    def _fork(self, packet: dict[str, Any], payload: bytes, fds: Sequence[int]) -> ZygoteWorker:
+    def _fork_detached(self, target: str, fds: Sequence[int]) -> ZygoteWorker:
+        return self._fork({"kind": "fork", "target": target, "detached": True}, fds)
+
+    def _fork(self, packet: dict[str, Any], fds: Sequence[int]) -> ZygoteWorker:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -164,12 +200,7 @@ class Zygote:
         except BaseException:
             ours.close()
             raise
-        worker = ZygoteWorker(self, reply["pid"], received[0] if received else -1, ours)
-        try:
-            frames.send_frame(ours, 0, payload)
-        except OSError:
-            pass  # it has died; `result` tells how
-        return worker
+        return ZygoteWorker(self, reply["pid"], received[0] if received else -1, ours)
 
     def _ask(self, packet: dict[str, Any], fds: Sequence[int] = ()) -> tuple[dict[str, Any], list[int]]:
         with self._lock:
@@ -221,6 +252,7 @@ class Zygote:
 
     def _drop(self) -> None:
         """Let go of the process: its end of the socket closes, which ends it; one that does not end is killed."""
+        self._ahead.clear()
         if sys.platform == "win32" or self._control is None:
             return
         self._control.close()

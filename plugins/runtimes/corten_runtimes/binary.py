@@ -101,6 +101,9 @@ class BinaryShim:
             return ended
         return Exit(response.pid, response.exit_status, response.exited_at.ToNanoseconds() or ended.exited_at)
 
+    async def prepare(self) -> None:
+        """A foreign program cannot wait for what it will be told."""
+
     def streams(self, namespace: str, id: str, bundle: str) -> CopiedStreams:
         return CopiedStreams(self._copier, self._pools, namespace, id, bundle)
 

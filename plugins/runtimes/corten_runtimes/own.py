@@ -48,6 +48,10 @@ class OwnShim:
     def handles(self, runtime: str) -> bool:
         return self._enabled and runtime == names.OWN
 
+    async def prepare(self) -> None:
+        """One that is forked already waits for what it will be told."""
+        await self._pools.run("runtime", self._workers.ahead, TARGET)
+
     async def start(self, namespace: str, id: str, bundle: str, options: CreateOptions) -> ShimEndpoint:
         return await self._pools.run("runtime", self._start, namespace, id, Path(bundle), options)
 

@@ -92,6 +92,12 @@ class TaskRuntime:
         self._creating.add(key)
         return await self._supervisor.operation(f"create task {id}", self._create(key, provider, options))
 
+    async def prepare(self, runtime: str) -> None:
+        try:
+            await self.provider(runtime).prepare()
+        except CortenError as error:
+            log.debug("runtime %s: nothing was made ready: %s", runtime, error)
+
     async def get(self, namespace: str, id: str) -> ShimTask:
         await self._settled((namespace, id))  # for one that is created too: its client may have left, and want it gone
         task = self._tasks.get((namespace, id))

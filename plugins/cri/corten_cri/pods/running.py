@@ -98,10 +98,13 @@ class Running:
         await parts.run(files.write, files.folder(parts.root, pod.id), pod.config)
         if pod.pins != Pins():
             await parts.namespaces.make(PodNamespaces(pod.pins, pod.config.hostname, sysctls, uids, gids))
+        handler = parts.handlers.chosen(pod.handler)[1]
+        shim = parts.runtime.prepare(handler.runtime_path or handler.runtime_type)
+        parts.supervisor.background("cri: a shim for the pod's first container", shim)
         if pod.pins.net:
             pod = replace(pod, addresses=await parts.network.setup(network_of(pod)))
             await parts.namespaces.finish(pod.pins, sysctls)
-        if parts.handlers.chosen(pod.handler)[1].pause == "always":
+        if handler.pause == "always":
             pod = await self._pausing.begin(pod)
         async with parts.holding_nri():
             if parts.nri is not None:
