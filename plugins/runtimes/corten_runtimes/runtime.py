@@ -23,6 +23,7 @@ from . import bundle as bundles
 from . import names
 from .bundle import Bundles
 from .links import Links
+from .migrations import Migrations
 from .roots import Roots
 from .sandbox import tasks as sandboxed
 from .task import ShimTask
@@ -54,6 +55,7 @@ class TaskRuntime:
         self._pools, self._supervisor = pools, supervisor
         self._roots = Roots(mounts, pools)
         self._links = Links()
+        self._migrations = Migrations(pools)
         self._tasks: dict[Key, ShimTask] = {}
         self._pending: dict[Key, asyncio.Future[None]] = {}
         self._creating: set[Key] = set()
@@ -82,6 +84,7 @@ class TaskRuntime:
     async def create(self, namespace: str, id: str, options: CreateOptions) -> ShimTask:
         identifiers.validate(namespace, "namespace")
         identifiers.validate(id, "task id")
+        self._migrations.expect()
         key = (namespace, id)
         if key not in self._creating:
             await self._settled(key)
@@ -139,7 +142,7 @@ class TaskRuntime:
                     marker = Path(path) / names.CHECKPOINT
                     await self._pools.run("runtime", bundles.write_private, marker, options.checkpoint.encode())
                 endpoint = await provider.start(*key, path, options)
-                task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
+                task = ShimTask(*key, path, endpoint, provider, self._links, self._finish, self._migrations.expect)
                 await task.connect(lambda: self._disconnected(task))
                 try:
                     await task.create(options)
@@ -218,7 +221,7 @@ class TaskRuntime:
         """
         provider = self._recorded(record)
         endpoint = bundles.endpoint(record)
-        task = ShimTask(*key, path, endpoint, provider, self._links, self._finish)
+        task = ShimTask(*key, path, endpoint, provider, self._links, self._finish, self._migrations.expect)
         try:
             async with asyncio.timeout(ADOPT_DEADLINE):
                 await task.connect(lambda: self._disconnected(task), ADOPT_DEADLINE)

@@ -71,9 +71,11 @@ class ShimTask:
         provider: ShimProvider,
         links: Links,
         finish: "Callable[[ShimTask], Awaitable[None]]",
+        expect_move: Callable[[], None],
     ) -> None:
+        """`expect_move` is called when a process will soon be moved into the task's cgroup."""
         self._namespace, self._id, self.bundle = namespace, id, bundle
-        self._endpoint, self._finish = endpoint, finish
+        self._endpoint, self._finish, self._expect_move = endpoint, finish, expect_move
         self.provider = provider
         self._streams = provider.streams(namespace, id, bundle)
         self._links = links
@@ -127,6 +129,7 @@ class ShimTask:
 
     async def create(self, options: CreateOptions) -> None:
         """Have the shim create the container."""
+        self._expect_move()
         stdio = await self._open_streams("", options.stdio)
         request = pb.CreateTaskRequest(
             id=self._id, bundle=self.bundle, terminal=stdio.terminal, stdin=stdio.stdin, stdout=stdio.stdout,
@@ -143,6 +146,8 @@ class ShimTask:
             exec_id in self._started
         ):  # containerd's shim of 2.4 counts wrong, and panics at the end, if it is asked twice
             raise FailedPrecondition(f"exec {exec_id!r} of task {self._id!r}: cannot start: it was started before")
+        if exec_id:
+            self._expect_move()
         request = pb.StartRequest(id=self._id, exec_id=exec_id)
         pid = (await self._call("Start", request, pb.StartResponse, timeout=LONG)).pid
         if exec_id:
@@ -190,6 +195,7 @@ class ShimTask:
 
     async def exec(self, exec_id: str, spec: AnyValue, stdio: Stdio) -> None:
         identifiers.validate(exec_id, "exec id")
+        self._expect_move()
         if self._streams is not None and self._streams.told(exec_id) is not None:
             raise AlreadyExists(f"exec {exec_id!r} of task {self._id!r}: already exists")
         stdio = await self._open_streams(exec_id, stdio)
