@@ -161,6 +161,17 @@ async def test_a_requirement_that_nobody_meets_is_named(tmp_path: Path) -> None:
     assert "test.room.v1" in life.plugins["test.desk.v1.d"].reason
 
 
+async def test_what_needs_a_disabled_plugin_is_left_out_with_it(tmp_path: Path) -> None:
+    life = await started(
+        tmp_path,
+        plugin(SHELF, "off", lambda _: object()),
+        plugin(DESK, "d", lambda _: object(), one(SHELF, "off")),
+        disabled=frozenset({"test.shelf.v1.off"}),
+    )
+    assert states(life) == {"off": "disabled", "d": "skipped"}
+    assert "test.shelf.v1.off" in life.plugins["test.desk.v1.d"].reason
+
+
 async def test_skipped_and_disabled_are_no_errors(tmp_path: Path) -> None:
     ran: list[str] = []
     life = await started(

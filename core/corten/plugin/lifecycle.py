@@ -105,8 +105,7 @@ class Lifecycle:
     async def _attempt(self, record: PluginRecord, node: Node, environment: Environment) -> None:
         record.requires_resolved = node.uses
         if unmet := self._unmet(node):
-            record.fail(FailedPrecondition(f"plugin {record.uri}: {unmet}"))
-            return _log_failure(record)
+            return self._leave_out(record, node, FailedPrecondition(f"plugin {record.uri}: {unmet}"))
         began = time.monotonic()
         try:
             with span("plugin start", plugin=record.uri):
@@ -139,6 +138,15 @@ class Lifecycle:
             await self._close(uri, instance)
             raise
         return instance
+
+    def _leave_out(self, record: PluginRecord, node: Node, reason: FailedPrecondition) -> None:
+        """What only lacks plugins that somebody disabled is left out with them: that is no error."""
+        wanting = {self.plugins[uri].state for uri in node.must} - {State.OK}
+        if node.unmet or wanting != {State.DISABLED}:
+            record.fail(reason)
+            return _log_failure(record)
+        record.fail(reason, State.SKIPPED)
+        return log.info("%s", reason.message)
 
     def _unmet(self, node: Node) -> str:
         """Why it cannot start; empty if it can."""
