@@ -1,7 +1,6 @@
 """The daemon's side of the zygote: starts it, asks it for processes, and starts it again when it has died."""
 
 import os
-import select
 import signal
 import socket
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
+from corten import descriptors
 from corten.errors import DeadlineExceeded, Internal, Unavailable, Unimplemented, from_code
 
 from . import frames
@@ -88,7 +88,7 @@ class ZygoteWorker:
 
     def _obituary(self) -> str:
         if self._pidfd >= 0:
-            select.select([self._pidfd], [], [], 5)
+            descriptors.readable(self._pidfd, 5)
         status = self._zygote.exit_status(self._pid)
         if status is None:
             return f"worker process {self._pid} ended without a result"

@@ -1,7 +1,6 @@
 """A program run to its end, within a time and with bounded output; blocking."""
 
 import os
-import select
 import selectors
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from corten import descriptors
 from corten.errors import DeadlineExceeded, FailedPrecondition
 
 assert sys.platform != "win32"
@@ -69,7 +69,7 @@ def _await_end(process: "subprocess.Popen[bytes]", end: float) -> None:
     """Until it is a zombie. Raises TimeoutError."""
     pidfd = os.pidfd_open(process.pid)
     try:
-        if not select.select([pidfd], [], [], max(0.0, end - time.monotonic()))[0]:
+        if not descriptors.readable(pidfd, max(0.0, end - time.monotonic())):
             raise TimeoutError
     finally:
         os.close(pidfd)
