@@ -96,14 +96,14 @@ class Start:
 
     async def _started(self, task: Task, container: Container) -> None:
         """From here on the container is one that was started, however short its life."""
-        parts = self._parts
+        parts, now = self._parts, time.time_ns()  # before it is let go: it may have ended when this is known
         try:
             await task.start()
         except BaseException:
             await _gone(task)
             raise
         found = parts.containers.get(container.id)
-        running = replace(found, starting=False, started_at=time.time_ns(), pid=task.pid)
+        running = replace(found, starting=False, started_at=now, pid=task.pid)
         parts.containers.put(running)
         self._watch(task)
         await parts.run(parts.store.save_status, running)
