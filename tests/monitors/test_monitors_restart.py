@@ -5,18 +5,21 @@ import os
 import signal
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import images
+import peers
 import pytest
 from daemon import Daemon, remove_cgroups, running_daemon
-from peers import Ctr, wait_until
+from peers import Ctr
 
 pytestmark = pytest.mark.integration
 IMAGE = "example.com/test/five:latest"
-CONFIG = "version: 4\nplugins:\n  io.containerd.monitor.container.v1.restart: {interval: 300ms, max_backoff: 600ms}\n"
+CONFIG = "version: 4\nplugins:\n  io.containerd.monitor.container.v1.restart: {interval: 1s, max_backoff: 2s}\n"
 PREFIX = "containerd.io/restart."
 NAMESPACES = ("one", "two")
+wait_until = partial(peers.wait_until, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,8 @@ class RestartMonitor:
         self._backoff = Backoff(interval, max(interval, max_backoff))
         self._unstarted: dict[Key, int] = {}
         self._told: dict[Key, str] = {}
+        self._busy: set[Key] = set()
+        self._bound = asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
         return f"RestartMonitor(every {self._interval:g} s)"
@@ -72,15 +74,17 @@ class RestartMonitor:
         self._supervisor.job("restart monitor", self._run)
 
     async def reconcile(self) -> None:
-        """Look at all containers of all namespaces once, and do what is to be done."""
-        changes = await self._changes()
-        bound = asyncio.Semaphore(AT_ONCE)
+        """Look at all containers of all namespaces once, and begin what is to be done: none holds up another."""
+        for change in await self._changes():
+            self._busy.add(change.key)
+            self._supervisor.background(f"restart {change.container.id}", self._in_turn(change))
 
-        async def within_bound(change: Change) -> None:
-            async with bound:
-                await self._supervisor.operation(f"restart {change.container.id}", self._apply(change))
-
-        await asyncio.gather(*map(within_bound, changes))
+    async def _in_turn(self, change: Change) -> None:
+        try:
+            async with self._bound:
+                await self._apply(change)
+        finally:
+            self._busy.discard(change.key)
 
     async def _run(self) -> None:
         while True:
@@ -93,7 +97,8 @@ class RestartMonitor:
         self._backoff.keep(keys)
         self._told = {key: text for key, text in self._told.items() if key in keys}
         self._unstarted = {key: pid for key, pid in self._unstarted.items() if key in keys}
-        return [change for pair in found if (change := await self._change(*pair)) is not None]
+        idle = [pair for pair in found if (pair[0], pair[1].id) not in self._busy]
+        return [change for pair in idle if (change := await self._change(*pair)) is not None]
 
     def _chosen(self) -> list[tuple[str, Container]]:
         return [
