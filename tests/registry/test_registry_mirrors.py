@@ -19,7 +19,8 @@ from corten.errors import InvalidArgument, NotFound, Unauthenticated, Unavailabl
 from corten.oci_image.model import PulledImage
 from corten.platforms import Platform
 from corten.registry.client import RegistryClient
-from corten.registry.credentials import Credentials, docker_credentials, looked_up
+from corten.registry.credentials import Credentials, looked_up
+from corten.registry.docker_config import docker_credentials
 from corten.registry.pull import pull
 from corten.registry.retry import Retry
 from corten.registry.sink import StoreSink

@@ -8,7 +8,8 @@ import pytest
 from corten.errors import InvalidArgument
 from corten.registry import challenge, hosts
 from corten.registry.challenge import Challenge
-from corten.registry.credentials import Credentials, anonymous, docker_credentials
+from corten.registry.credentials import Credentials, anonymous
+from corten.registry.docker_config import docker_credentials
 from corten.registry.retry import Retry
 from hypothesis import given
 from hypothesis import strategies as st

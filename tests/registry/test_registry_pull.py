@@ -17,7 +17,8 @@ from corten.oci_image import documents, media_types
 from corten.oci_image.model import PulledImage
 from corten.platforms import Platform
 from corten.registry.client import RegistryClient
-from corten.registry.credentials import Lookup, anonymous, docker_credentials
+from corten.registry.credentials import Lookup, anonymous
+from corten.registry.docker_config import docker_credentials
 from corten.registry.progress import Progress, Show, State, ignore
 from corten.registry.pull import pull
 from corten.registry.retry import Retry

@@ -9,7 +9,7 @@ lease meanwhile, so that gc takes nothing away, makes the image record afterward
     from corten.registry.pull import pull
 
     reference = references.parse("busybox:1.36")                  # docker.io/library/busybox:1.36
-    async with RegistryClient(credentials=docker_credentials()) as registry:     # corten.registry.credentials
+    async with RegistryClient(credentials=docker_credentials()) as registry:     # corten.registry.docker_config
         image = await pull(registry, reference, sink, platforms.host(), progress=show)
     # image: corten.oci_image.model.PulledImage(name, target, manifest, config, layers, diff_ids)
 

@@ -1,19 +1,8 @@
-"""Who one is at which registry, as docker's config file says."""
+"""Who one is at a registry, and where that is looked up."""
 
-import base64
-import binascii
 import inspect
-import json
-import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from corten.errors import InvalidArgument, mapped
-
-_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
-_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
-_MAX_FILE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,67 +28,3 @@ async def looked_up(lookup: Lookup, host: str) -> Credentials | None:
 
 def anonymous(host: str) -> None:
     """Nobody, everywhere."""
-
-
-def docker_credentials(path: Path | None = None) -> Lookup:
-    """Those of `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json`; a missing file gives none.
-
-    The helper programs that it names (`credHelpers`, `credsStore`) are asked first, as docker does. Raises
-    InvalidArgument for a malformed file.
-    """
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    file = path or folder / "config.json"
-    try:
-        with mapped(f"{file}: cannot read"), open(file, "rb") as opened:
-            data = opened.read(_MAX_FILE)
-    except Exception as error:
-        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-            return anonymous
-        raise
-    return _Config(data, str(file)).of_host
-
-
-class _Config:
-    """A docker config file."""
-
-    def __init__(self, data: bytes, file: str) -> None:
-        self._file = file
-        try:
-            document = json.loads(data or b"{}")
-            self._auths, self._helpers = document.get("auths") or {}, document.get("credHelpers") or {}
-            self._store = document.get("credsStore") or ""
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise InvalidArgument(f"{file}: it is not a docker config: {error}") from error
-        if not isinstance(self._auths, dict) or not isinstance(self._helpers, dict):
-            raise InvalidArgument(f"{file}: auths or credHelpers is not an object")
-
-    def of_host(self, host: str) -> Credentials | Awaitable[Credentials | None] | None:
-        """From the host's own helper, else from the store, else from the file."""
-        names = [str(self._helpers[key]) for key in _keys(host) if key in self._helpers] or [str(self._store)]
-        return self._asked(names[0], host) if names[0] else _of_host(self._auths, host, self._file)
-
-    async def _asked(self, helper: str, host: str) -> Credentials | None:
-        from .helper_programs import ask
-
-        found = await ask(helper, _HUB_KEYS[0] if host in _HUB else host)
-        return found or _of_host(self._auths, host, self._file)
-
-
-def _keys(host: str) -> tuple[str, ...]:
-    return _HUB_KEYS if host in _HUB else (host, f"https://{host}", f"http://{host}", f"https://{host}/v1/")
-
-
-def _of_host(auths: Mapping[str, object], host: str, file: str) -> Credentials | None:
-    entry = next((auths[key] for key in _keys(host) if key in auths), None)
-    if not isinstance(entry, dict):
-        return None
-    if token := entry.get("identitytoken"):
-        return Credentials(identity_token=str(token))
-    if not entry.get("auth"):
-        username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
-        return Credentials(username, password) if username else None
-    try:
-        username, _, password = base64.b64decode(str(entry["auth"]), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{file}: the auth entry of {host} is malformed (log in again)") from error
-    return Credentials(username, password.strip("\0"))

@@ -82,7 +82,8 @@ async def pull_with_bars(
 
 def credentials(login: str | None) -> Lookup:
     """Those of `--login USER[:PASSWORD]`, the password asked for if need be; else those of docker's config file."""
-    from corten.registry.credentials import Credentials, docker_credentials
+    from corten.registry.credentials import Credentials
+    from corten.registry.docker_config import docker_credentials
 
     if not login:
         return docker_credentials()

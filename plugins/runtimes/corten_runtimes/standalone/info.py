@@ -12,17 +12,19 @@ assert sys.platform != "win32"
 
 from .. import runc as programs
 from . import runc
-from .main import RUNTIME
 
 
-def info(message: bytes) -> bytes:
-    """The answer to runc's options, packed in an Any or nothing. Raises InvalidArgument, NotFound without runc."""
+def info(runtime: str, message: bytes) -> bytes:
+    """The answer of the runtime of that name to runc's options, packed in an Any or nothing.
+
+    Raises InvalidArgument, NotFound without runc.
+    """
     try:
         packed = Any.FromString(message)
         options = Options.FromString(packed.value) if packed.type_url.endswith(Options.DESCRIPTOR.full_name) else None
     except DecodeError as error:
         raise InvalidArgument(f"the options on standard input cannot be read: {error}") from None
-    answer = programs.info(RUNTIME, (options.binary_name if options else "") or runc.BINARY)
+    answer = programs.info(runtime, (options.binary_name if options else "") or runc.BINARY)
     if message:
         answer.options.CopyFrom(packed)
     return answer.SerializeToString()

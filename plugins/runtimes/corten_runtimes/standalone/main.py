@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> None:
     elif "info" in flags.switches:
         from . import info
 
-        _answer(info.info(sys.stdin.buffer.read()))
+        _answer(info.info(RUNTIME, sys.stdin.buffer.read()))
     elif not flags.values.get("namespace") or not flags.values.get("id"):
         raise InvalidArgument("the flags -namespace and -id are needed; it is containerd that runs this program")
     elif flags.action == "start":
