@@ -1,35 +1,36 @@
 """A layer's bytes on their way to the tar reader: read, hashed, decompressed, hashed again, within limits.
 
-A thread of its own does all this (zlib, zstd and hashlib work without the GIL) while the caller writes files.
+One thread reads and decompresses while the caller writes files; digests are made by whichever of them would wait.
+zlib-ng, zstd, hashlib and write(2) work without the GIL.
 """
 
 import os
 import sys
 from collections.abc import Iterator
-from queue import Queue
 from threading import Thread
 from typing import IO, cast
 
 import zstandard
-from corten import digests
 from corten.errors import CortenError, InvalidArgument, ResourceExhausted
-from isal import igzip_lib
+from zlib_ng import zlib_ng
 
 from .exchange import Limits
+from .hashing import Channel, Hashing
 from .media_types import detected
 
 assert sys.platform != "win32"
 
-READ = 256 << 10
-CHUNK = 256 << 10
-"""Bytes of a piece of the uncompressed stream: what is decompressed, hashed and written next is still in the cache."""
-AHEAD = 16
-"""Pieces that may wait for the caller."""
+READ = 512 << 10
+CHUNK = 512 << 10
+"""Bytes of a piece of the uncompressed stream: less, and the threads change places more often; more, and a piece is not
+in the cache any more when it is hashed and written."""
 SMALL_READ = 32 << 10
 """Bytes read at once from a gzip of many members, whose rest is copied at the end of each."""
 
 
-_Damaged = cast("type[Exception]", igzip_lib.error)
+_GZIP = 16 + zlib_ng.MAX_WBITS
+"""A gzip member, its CRC checked."""
+_Damaged = cast("type[Exception]", zlib_ng.error)
 
 
 class Source:
@@ -41,8 +42,8 @@ class Source:
     def __init__(self, fd: int, more: int = -1, algorithm: str = "") -> None:
         self._fd = fd
         self._more = more
-        self._hash = digests.hasher(algorithm) if algorithm else None
-        self._algorithm = algorithm
+        self.hashing = (Hashing(algorithm),) if algorithm else ()
+        """What makes the digest of what is read."""
         self._start = b""
         self.count = 0
 
@@ -65,8 +66,8 @@ class Source:
         return self._more < 0
 
     def digest(self) -> str:
-        """Of all bytes read so far; empty if they are not hashed."""
-        return f"{self._algorithm}:{self._hash.hexdigest()}" if self._hash is not None else ""
+        """Of all bytes, once they were read; empty if they are not hashed."""
+        return "".join(hashing.digest() for hashing in self.hashing)
 
     def drain(self) -> None:
         """Read to the end."""
@@ -78,8 +79,8 @@ class Source:
         while not data and self._more >= 0:
             self._wait()
             data = os.read(self._fd, size)
-        if self._hash is not None:
-            self._hash.update(data)
+        for hashing in self.hashing:
+            hashing.add(data)
         self.count += len(data)
         return data
 
@@ -108,7 +109,7 @@ def _gunzip(source: Source) -> Iterator[bytes]:
     data = source.read()
     size = READ
     while data:
-        member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        member = zlib_ng.decompressobj(wbits=_GZIP)
         yield from _member(source, member, data, size)
         data = member.unused_data or source.read(size)
         size = SMALL_READ
@@ -116,15 +117,15 @@ def _gunzip(source: Source) -> Iterator[bytes]:
             data = _after_padding(source)
 
 
-def _member(source: Source, member: "igzip_lib.IgzipDecompressor", data: bytes, size: int) -> Iterator[bytes]:
+def _member(source: Source, member: "zlib_ng._Decompress", data: bytes, size: int) -> Iterator[bytes]:
     try:
         while True:
             if piece := member.decompress(data, CHUNK):
                 yield piece
             if member.eof:
                 return
-            data = b""
-            if member.needs_input and not (data := source.read(size)):
+            data = member.unconsumed_tail or source.read(size)
+            if not data and not piece:
                 raise InvalidArgument("the gzip stream is truncated")
     except _Damaged as error:
         raise InvalidArgument(f"the gzip stream is damaged: {error}") from error
@@ -153,43 +154,41 @@ class Pipeline:
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self._source, self._limits = source, limits
-        self._queue: Queue[bytes | BaseException | None] = Queue(AHEAD)
-        self._hash = digests.hasher("sha256")
+        self._hashing = Hashing("sha256")
+        self._pieces: Channel[bytes | BaseException] = Channel((self._hashing, *source.hashing))
         self._stopped = False
         self.size = 0
         self._thread = Thread(target=self._run, name="corten-decompress", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[bytes]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        for piece in self._pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
 
     def digest(self) -> str:
         """Of the uncompressed stream, once it was read to its end."""
-        return f"sha256:{self._hash.hexdigest()}"
+        return self._hashing.digest()
 
     def close(self) -> None:
         """Let the thread end, and wait for it."""
         self._stopped = True
-        while self._thread.is_alive():
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._thread.join(0.01)
+        self._pieces.open()
+        self._thread.join()
 
     def _run(self) -> None:
         try:
             for piece in decompressed(self._source):
-                self._hash.update(piece)
+                self._hashing.add(piece)
                 self.size += len(piece)
                 self._check()
-                self._queue.put(piece)
+                self._pieces.put(piece)
                 if self._stopped:
                     return
-            self._queue.put(None)
+            self._pieces.put(None)
         except BaseException as error:
-            self._queue.put(error if isinstance(error, CortenError | OSError) else InvalidArgument(repr(error)))
+            self._pieces.put(error if isinstance(error, CortenError | OSError) else InvalidArgument(repr(error)))
 
     def _check(self) -> None:
         limits = self._limits

@@ -12,7 +12,7 @@ from typing import Any
 
 from corten.contracts.mounts import Mount
 from corten.errors import CortenError, DataLoss, Internal, Unavailable, mapped
-from corten.linux import syscalls
+from corten.linux import heap, syscalls
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
@@ -23,7 +23,7 @@ from .entering import Tree, enter
 from .exchange import PROGRESS, Limits
 from .extraction import Extraction
 from .lower import Lower
-from .streams import Pipeline, Source
+from .streams import CHUNK, Pipeline, Source
 from .tar_stream import TarStream
 from .whiteouts import Converting, Deleting, Ignoring, Whiteouts
 
@@ -42,6 +42,7 @@ def apply(payload: bytes, fds: Sequence[int]) -> bytes:
     os.umask(0)
     sys.setrecursionlimit(20000)
     _raise_descriptor_limit()
+    heap.keep_freed(2 * CHUNK, 64 * CHUNK)
     tree = enter(mounts, request["target"])
     source = Source(fds[0], *((fds[1], "") if request["arriving"] else (-1, request["digest"].partition(":")[0])))
     pipeline = Pipeline(source, Limits(**request["limits"]))
