@@ -99,16 +99,18 @@ def check_range(response: aiohttp.ClientResponse, descriptor: Descriptor, length
         )
 
 
-async def read_exactly(response: aiohttp.ClientResponse, length: int, what: str) -> bytes:
-    """Raises Unavailable for fewer bytes, DataLoss for more."""
-    data = bytearray()
+async def read_exactly(response: aiohttp.ClientResponse, length: int, what: str) -> list[bytes]:
+    """The body in parts of about `CHUNK`. Raises Unavailable for fewer bytes than `length`, DataLoss for more."""
+    parts: list[bytes] = []
+    missing = length
     async for chunk in chunks(response, what):
-        data += chunk
-        if len(data) > length:
+        parts.append(chunk)
+        missing -= len(chunk)
+        if missing < 0:
             raise DataLoss(f"{what}: the registry sends more than was asked for")
-    if len(data) < length:
+    if missing:
         raise Unavailable(f"{what}: the connection broke")
-    return bytes(data)
+    return parts
 
 
 async def read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:

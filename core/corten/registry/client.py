@@ -111,7 +111,7 @@ class RegistryClient:
         return data
 
     async def fetch(self, reference: Reference, descriptor: Descriptor, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob from `offset` on, unchecked, in parts of about `answers.CHUNK` or a range.
+        """The bytes of a blob from `offset` on, unchecked, in parts of about `answers.CHUNK`.
 
         Raises Unavailable when the connection breaks (go on at the new offset), DataLoss when the registry announces
         another length, and the errors of `resolve`.
@@ -133,7 +133,7 @@ class RegistryClient:
     async def _ranged(self, reference: Reference, descriptor: Descriptor, offset: int) -> AsyncGenerator[bytes, None]:
         """Several ranges at once. Raises Unavailable, to go on without, if the registry knows no ranges."""
 
-        async def part(start: int, end: int) -> bytes:
+        async def part(start: int, end: int) -> list[bytes]:
             headers = {"Range": f"bytes={start}-{end - 1}"}
             async with self._request("GET", reference, f"blobs/{descriptor.digest}", PULL, headers) as response:
                 if response.status != 206:
@@ -143,9 +143,10 @@ class RegistryClient:
                 answers.check_range(response, descriptor, end - start)
                 return await answers.read_exactly(response, end - start, f"content {descriptor.digest}")
 
-        async with aclosing(in_order(part, offset, descriptor.size, self.ranges)) as parts:
-            async for data in parts:
-                yield data
+        async with aclosing(in_order(part, offset, descriptor.size, self.ranges)) as ranges:
+            async for parts in ranges:
+                for data in parts:
+                    yield data
 
     async def _resolve_by_get(self, reference: Reference) -> Descriptor:
         async with self._request("GET", reference, f"manifests/{reference.object}", RESOLVE) as response:

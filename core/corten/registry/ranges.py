@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-Fetch = Callable[[int, int], Awaitable[bytes]]
-"""`await fetch(start, end)`: the bytes from `start` up to, not including, `end`."""
+T = TypeVar("T")
+Fetch = Callable[[int, int], Awaitable[T]]
+"""`await fetch(start, end)`: the bytes from `start` up to, not including, `end`, in whatever form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,9 @@ class Ranges:
         return self.size > 0 and self.ahead > 1 and missing > self.threshold
 
 
-async def in_order(fetch: Fetch, start: int, end: int, ranges: Ranges) -> AsyncGenerator[bytes, None]:
-    """The bytes from `start` up to `end`. Raises what `fetch` raises, after what came before; ends all else then."""
-    waiting: deque[asyncio.Future[bytes]] = deque()
+async def in_order(fetch: Fetch[T], start: int, end: int, ranges: Ranges) -> AsyncGenerator[T, None]:
+    """The ranges from `start` up to `end`. Raises what `fetch` raises, after what came before; ends all else then."""
+    waiting: deque[asyncio.Future[T]] = deque()
     try:
         while start < end or waiting:
             while start < end and len(waiting) < ranges.ahead:

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ class LocalContent:
         self._blobs = root / "blobs"
         self._ingests = root / "ingest"
         self._holds = Holds(max_open_writers)
+        self._hashing = ThreadPoolExecutor(os.cpu_count(), "content-digest")
         self._publishing = threading.Lock()
         with mapped(f"content store at {root}: cannot make its directories"):
             for directory in (self._blobs, self._ingests):
@@ -85,7 +87,7 @@ class LocalContent:
         try:
             with mapped(f"ingest {shown(ref)}: cannot open"):
                 status = _opened(path, ref, total, expected)
-            return LocalWriter(path, status, self._publish, partial(self._holds.free, ref))
+            return LocalWriter(path, status, self._publish, partial(self._holds.free, ref), self._hashing)
         except BaseException:
             self._holds.free(ref)
             raise

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from ._holds import shown
 
 CHUNK = 1 << 20
 BLOB_MODE = 0o444
+BESIDE = 64 << 10
+"""Bytes from which on data are hashed in another thread while they are written."""
 
 Publish = Callable[[Path, str], None]
 """`(path, digest)`: make the ingest at `path`, whose data are on disk, a blob."""
@@ -27,11 +30,15 @@ Publish = Callable[[Path, str], None]
 class LocalWriter:
     """The one writer of an ingest, opened by `LocalContent`; calls from several threads take turns.
 
-    Data are hashed as they come. What a full disk or a broken connection leaves stays, for the next writer to resume.
+    Data are hashed as they come, large pieces by `hashing` while they are written. What a full disk or a broken
+    connection leaves stays, for the next writer to resume.
     """
 
-    def __init__(self, path: Path, status: IngestStatus, publish: Publish, free: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, status: IngestStatus, publish: Publish, free: Callable[[], None], hashing: Executor
+    ) -> None:
         self._path = path
+        self._hashing = hashing
         self._status = status
         self._publish = publish
         self._free = free
@@ -53,13 +60,17 @@ class LocalWriter:
         """As the contract says. ResourceExhausted on a full disk; what fitted is kept, and counts."""
         with self._lock:
             fd = self._open_fd("write")
-            rest = memoryview(data)
-            with mapped(f"ingest {shown(self._status.ref)}: cannot write at {self._status.offset}"):
-                while rest:
-                    written = write_at(fd, rest, self._status.offset)
-                    self._hash.update(rest[:written])
-                    self._advance(self._status.offset + written)
-                    rest = rest[written:]
+            start, beside = self._status.offset, len(data) >= BESIDE
+            whole = self._hashing.submit(_hashed, self._hash.copy(), data) if beside else None
+            try:
+                self._append(fd, memoryview(data))
+            finally:
+                kept = self._status.offset - start
+                made = whole.result() if whole is not None else None
+                if made is not None and kept == len(data):
+                    self._hash = made
+                else:
+                    self._hash.update(memoryview(data)[:kept])
             return len(data)
 
     def fileno(self) -> int:
@@ -130,6 +141,13 @@ class LocalWriter:
         self._status = replace(self._status, offset=at)
         return state
 
+    def _append(self, fd: int, rest: memoryview) -> None:
+        with mapped(f"ingest {shown(self._status.ref)}: cannot write at {self._status.offset}"):
+            while rest:
+                written = write_at(fd, rest, self._status.offset)
+                self._advance(self._status.offset + written)
+                rest = rest[written:]
+
     def _advance(self, offset: int) -> None:
         self._status = replace(self._status, offset=offset, updated_at=time.time_ns())
 
@@ -151,3 +169,8 @@ class LocalWriter:
             pass  # a full disk, say; the time of the data file still tells when it was last written
         finally:
             self._free()
+
+
+def _hashed(state: digests.Hasher, data: bytes) -> digests.Hasher:
+    state.update(data)
+    return state
