@@ -1,5 +1,7 @@
 """The differ beside GNU tar and umoci: what one makes the others read, and all make the same trees."""
 
+import gzip
+import json
 import os
 import random
 import stat
@@ -9,8 +11,9 @@ from pathlib import Path
 import images
 import pytest
 from corten.contracts.mounts import Mount
+from corten.errors import InvalidArgument
 from corten.testing.memory_content import MemoryContent
-from corten.testing.trees import PLAIN, Layer, Stack, describe, layer, stored
+from corten.testing.trees import GZIP, PLAIN, Layer, Stack, describe, layer, stored
 from corten_differs.walking import WalkingDiffer
 
 pytestmark = pytest.mark.integration
@@ -47,6 +50,18 @@ def some_tree(root: Path, seed: int) -> Path:
     return root
 
 
+def layers_of(layout: Path, tag: str) -> list[bytes]:
+    """The layers of an image in an OCI layout."""
+
+    def blob(digest: str) -> bytes:
+        return (Path(layout) / "blobs" / digest.replace(":", "/")).read_bytes()
+
+    index = json.loads((Path(layout) / "index.json").read_bytes())
+    name = "org.opencontainers.image.ref.name"
+    target = next(each["digest"] for each in index["manifests"] if each["annotations"][name] == tag)
+    return [blob(each["digest"]) for each in json.loads(blob(target))["layers"]]
+
+
 def bind(path: Path, word: str = "rw") -> list[Mount]:
     return [Mount("bind", str(path), options=(word, "rbind"))]
 
@@ -67,6 +82,24 @@ def test_archives_of_gnu_tar_are_unpacked(
     if not xattrs:
         wanted = {name: (*about[:-1], ()) for name, about in wanted.items()}
     assert describe(target, directory_times=True) == wanted
+
+
+def test_an_archive_that_ends_with_the_last_byte_of_a_file(
+    differ: WalkingDiffer, memory_backed: Path, tmp_path: Path
+) -> None:
+    """`umoci insert` never closes its archive: the last block is not filled up, and no zero blocks follow."""
+    (tmp_path / "file").write_bytes(b"x" * 700)
+    layout = images.write_layout(tmp_path / "layout")
+    argv = ["umoci", "insert", "--image", f"{layout}:latest", "--tag", "more", str(tmp_path / "file"), "/inserted"]
+    subprocess.run(argv, check=True, capture_output=True)
+    blob = layers_of(layout, "more")[-1]
+    assert len(gzip.decompress(blob)) % 512
+    content = MemoryContent()
+    differ.apply(stored(content, blob, GZIP), bind(memory_backed), content)
+    assert (memory_backed / "inserted").read_bytes() == b"x" * 700
+    cut = gzip.compress(gzip.decompress(blob)[:-1])
+    with pytest.raises(InvalidArgument, match="'inserted': the archive is truncated"):
+        differ.apply(stored(content, cut, GZIP), bind(memory_backed), content)
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])

@@ -195,6 +195,15 @@ def test_memory_limit_and_pids_are_in_the_metrics(ctr: Ctr, pulled: str) -> None
     assert "pids.current" in metrics
 
 
+def test_the_shim_is_a_little_more_killable_than_the_daemon(ctr: Ctr, pulled: str) -> None:
+    ctr("run", "-d", pulled, "one", "sleep", "1000")
+    pid = pid_of(ctr, "one")
+    status = Path(f"/proc/{pid}/status").read_text()
+    shim = int(re.findall(r"PPid:\s+(\d+)", status)[0])
+    mine = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(Path(f"/proc/{shim}/oom_score_adj").read_text()) == min(mine + 1, 1000)
+
+
 def test_background_child_does_not_hold_an_exec(ctr: Ctr, pulled: str) -> None:
     ctr("run", "-d", pulled, "bg", "sleep", "1000")
     began = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import peers
 import pytest
-from daemon import CORTEND, daemon_folder, running_daemon
+from daemon import CORTEND, daemon_folder, remove_cgroups, running_daemon
 from peers import Ctr
 
 pytestmark = pytest.mark.integration
@@ -61,6 +61,18 @@ def test_mode_owner_and_config_of_the_socket() -> None:
         assert stat.S_IMODE(ttrpc.st_mode) == 0o660
         assert stat.S_IMODE(os.stat(daemon.root).st_mode) == 0o700
         assert stat.S_IMODE(os.stat(daemon.state).st_mode) == 0o711
+
+
+def test_the_daemon_moves_into_the_cgroup_that_is_configured() -> None:
+    """In every hierarchy; a new cpuset of version 1 takes processes only once it has processors."""
+    name = f"corten-test-{os.getpid()}"
+    try:
+        with running_daemon(config=f"version: 4\ncgroup: {{path: /{name}/daemon}}\n") as daemon:
+            lines = Path(f"/proc/{daemon.pid}/cgroup").read_text().splitlines()
+            assert {line.split(":", 2)[2] for line in lines} == {f"/{name}/daemon"}
+    finally:
+        remove_cgroups(f"{name}/daemon")
+        remove_cgroups(name)
 
 
 def test_stopping_a_daemon_leaves_a_socket_that_is_not_its_own() -> None:

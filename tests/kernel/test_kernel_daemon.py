@@ -154,6 +154,7 @@ def test_default_is_a_configuration_that_check_accepts(tmp_path: Path) -> None:
     checked = cortend("config", "check", "-c", f"{tmp_path}/c.yaml")
     assert checked.returncode == 0, checked.stderr
     assert cortend("config", "dump", "-c", f"{tmp_path}/c.yaml").stdout == done.stdout
+    assert cortend("config", "migrate", "-c", f"{tmp_path}/c.yaml").stdout == done.stdout
 
 
 def test_migrate_prints_what_the_file_sets(tmp_path: Path) -> None:

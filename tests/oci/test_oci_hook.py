@@ -43,6 +43,7 @@ def test_the_program_takes_over(tmp_path: Path) -> None:
     state = json.dumps({"id": "c1", "bundle": str(tmp_path), "pid": 7, "status": "creating"})
     done = run("/bin/sh", "-c", "echo $X {{rootfs}} --pid={{pid}}; exit 3", "--config", state=state)
     assert (done.returncode, done.stdout) == (3, f"c1 {tmp_path}/rootfs --pid=7\n"), done.stderr
+    assert run("--", "/bin/echo", "{{id}}", "--", state=state).stdout == "c1 --\n"
 
 
 @pytest.mark.parametrize(

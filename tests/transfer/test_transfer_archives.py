@@ -71,6 +71,21 @@ def named(prefix: str, **options: bool) -> ImageStore:
     return ImageStore(extra_references=[reference], unpacks=[unpack])
 
 
+@pytest.mark.parametrize("data", [b"", b"some content", bytes(1 << 20)])
+async def test_a_stream_comes_back_as_it_is(daemon: Daemon, data: bytes) -> None:
+    out = io.BytesIO()
+    async with (
+        Client(daemon.address, "echo") as client,
+        client.transfers.opened("import") as there,
+        client.transfers.opened("export") as back,
+    ):
+        receiving = asyncio.create_task(receive_file(back, out))
+        sending = asyncio.create_task(send_file(there, io.BytesIO(data)))
+        await client.transfers.run(ImageImportStream(stream=there.id), ImageExportStream(stream=back.id))
+        await asyncio.gather(sending, receiving)
+    assert out.getvalue() == data
+
+
 async def test_in_and_out_and_read_by_skopeo(daemon: Daemon, archive: Path, tmp_path: Path) -> None:
     async with Client(daemon.address, "both") as client:
         await taken_in(client, archive.read_bytes(), named("r.example/five"))

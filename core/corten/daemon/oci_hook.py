@@ -34,7 +34,11 @@ class State:
 
 
 def run(args: Sequence[str]) -> NoReturn:
-    """Become the program. Raises InvalidArgument for a bad state or expression, NotFound for the program."""
+    """Become the program. Raises InvalidArgument for a bad state or expression, NotFound for the program.
+
+    A first `--` only parts the program from the verb's own flags, as clients write it.
+    """
+    args = args[1:] if args[:1] == ["--"] else args
     if not args:
         raise InvalidArgument("oci-hook: give the program to run")
     state = read(sys.stdin.buffer.read())

@@ -48,7 +48,17 @@ def _join_cgroup(path: str) -> None:
         with mapped(f"cgroup {path}: cannot move the daemon into it"):
             target = hierarchy / path.lstrip("/")
             target.mkdir(parents=True, exist_ok=True)
+            _inherit_cpus(hierarchy, target)
             (target / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _inherit_cpus(hierarchy: Path, target: Path) -> None:
+    """A new cpuset of version 1 is empty and takes no process: give each folder down to it what its parent has."""
+    for folder in reversed([target, *target.parents][: len(target.relative_to(hierarchy).parts)]):
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            file = folder / name
+            if file.exists() and not file.read_text().strip():
+                file.write_text((folder.parent / name).read_text())
 
 
 def _set_oom_score(score: int) -> None:

@@ -39,7 +39,8 @@ def migrated(flags: Flags) -> int:
     documents = [migrate(each, plugins, moves) for each in read_all(flags.config)]
     refuse(problem for each in documents for problem in each.problems)
     tree = dict(merge(documents).data)
-    tree.pop("imports", None)  # what was imported is part of the tree now
+    if "imports" in tree:  # what was imported is part of the tree now
+        tree["imports"] = []
     return _print(tree)
 
 

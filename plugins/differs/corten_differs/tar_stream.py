@@ -164,8 +164,11 @@ class TarStream:
         self._buffer, self._position = chunk, 0
 
     def _skip_padding(self) -> None:
+        """Pass over what fills up the last block; archives end without it where the writer was never closed (umoci)."""
         padding, self._padding = self._padding, 0
-        if padding <= len(self._buffer) - self._position:
-            self._position += padding
-        elif padding:
-            self._take(padding)
+        while padding > len(self._buffer) - self._position:
+            padding -= len(self._buffer) - self._position
+            self._buffer, self._position = next(self._chunks, b""), 0
+            if not self._buffer:
+                return
+        self._position += padding

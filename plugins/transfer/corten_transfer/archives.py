@@ -121,6 +121,15 @@ async def give_out(parts: Parts, scope: Scope, source: StoreImage, destination: 
     report.say("Completed export")
 
 
+async def give_back(source: ImportArchive, destination: ExportArchive) -> None:
+    """Send the client its own bytes: whether streams work both ways can be tried without a store."""
+    try:
+        while data := await source.stream.read():
+            await destination.stream.write(data)
+    finally:
+        await destination.stream.close()
+
+
 def _names(source: StoreImage) -> list[str]:
     if any(reference.is_prefix for reference in source.references):
         raise InvalidArgument("export: images are exported by their names, not by prefixes")

@@ -59,6 +59,10 @@ class LocalTransferer:
                 from .archives import give_out
 
                 await give_out(parts, scope, source, destination, report)
+            case ImportArchive(), ExportArchive():
+                from .archives import give_back
+
+                await give_back(source, destination)
             case StoreImage(), StoreImage():
                 from .tagging import tag
 
@@ -80,6 +84,8 @@ def _kind(source: object, destination: object) -> tuple[str, str]:
             return "import", _named(destination)
         case StoreImage(), ExportArchive():
             return "export", _named(source)
+        case ImportArchive(), ExportArchive():
+            return "echo", "a stream"
         case StoreImage(), StoreImage():
             return "tag", _named(destination)
         case StoreImage(), ConvertedImage():

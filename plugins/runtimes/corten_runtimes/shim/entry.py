@@ -33,6 +33,13 @@ TEND_EVERY = 60.0
 """Seconds between garbage collections (few cycles are made) and looks at whether anybody can still reach the shim."""
 
 
+def _one_more() -> bytes:
+    with open("/proc/self/oom_score_adj", "rb") as file:
+        return b"%d" % min(int(file.read()) + 1, 1000)
+
+
+_OOM_SCORE = _one_more()
+"""One more than what the zygote has from the daemon; read before rehearsals, which run in the zygote, raise that."""
 _spare: "list[Shim]" = []
 """Where `prepare` leaves a shim; what was made before the fork costs the child nothing."""
 
@@ -113,9 +120,7 @@ class Shim:
 
 
 def _yield_to_oom_killer() -> None:
-    """Be one point more killable than a protected daemon, so that the daemon outlives its shims (proc(5))."""
-    fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-    score = int(os.read(fd, 16))
-    if score < 0:
-        os.write(fd, b"%d" % (score + 1))
+    """Be one point more killable than the daemon, so that it outlives its shims (proc(5))."""
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, _OOM_SCORE)
     os.close(fd)
