@@ -80,7 +80,6 @@ def test_what_is_killed_runs_again_in_every_namespace(daemon: Daemon, ctr: Ctr) 
     assert {count(client, "c") for client in clients} == {1}
 
 
-@pytest.mark.skip(reason="fails now and then beside the whole suite: see docs/status.md, what is known wrong")
 def test_a_task_that_was_removed_is_made_again_and_the_end_of_wanting_stops_it(daemon: Daemon, ctr: Ctr) -> None:
     run(ctr, "c", "sleep 1000")
     ctr("tasks", "rm", "-f", "c")

@@ -65,6 +65,8 @@ class RestartMonitor:
         self._unstarted: dict[Key, int] = {}
         self._told: dict[Key, str] = {}
         self._busy: set[Key] = set()
+        self._ending: set[Key] = set()
+        """Tasks that were to end and are not gone yet; a killed one looks as if it were where it should be."""
         self._bound = asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
@@ -97,6 +99,7 @@ class RestartMonitor:
         self._backoff.keep(keys)
         self._told = {key: text for key, text in self._told.items() if key in keys}
         self._unstarted = {key: pid for key, pid in self._unstarted.items() if key in keys}
+        self._ending &= keys
         idle = [pair for pair in found if (pair[0], pair[1].id) not in self._busy]
         return [change for pair in idle if (change := await self._change(*pair)) is not None]
 
@@ -113,6 +116,8 @@ class RestartMonitor:
             state = await self._state(namespace, container.id)
             status = state.status if state else None
             action = policy.decide(container.labels, status, state.exit_status if state else 0)
+            if action is Action.NOTHING and status is Status.STOPPED and key in self._ending:
+                action = Action.STOP
             self._told.pop(key, None)
         except CortenError as error:
             self._tell_once(key, error.message)
@@ -172,16 +177,19 @@ class RestartMonitor:
         log.info("container %s/%s: started again (%d)", *change.key, number)
 
     async def _end(self, change: Change) -> None:
-        """Kill the task if it runs, and delete it."""
+        """Kill the task if it runs, and delete it; what fails on the way is taken up again."""
         try:
             task = await self._runtime.get(*change.key)
         except NotFound:
+            self._ending.discard(change.key)
             return
+        self._ending.add(change.key)
         tasks = Inside(self._tasks, Scope(change.namespace))
         async with asyncio.timeout(KILL_DEADLINE):
             await _kill(task)
             await task.wait()
         await tasks.call("Delete", pb.DeleteTaskRequest(container_id=change.container.id))
+        self._ending.discard(change.key)
 
     def _tell_once(self, key: Key, text: str) -> None:
         """The same trouble comes every few seconds."""
