@@ -1,5 +1,6 @@
 """SIGKILL of the daemon at each step of a task's life: the next one finds a task that is whole, or nothing."""
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 
@@ -47,7 +48,7 @@ def _life(ctr: Ctr, verb: str, image: str) -> "subprocess.Popen[str]":
 @pytest.mark.parametrize(("when", "verb"), STEPS, ids=["-".join(step) for step in STEPS])
 def test_killed_at_a_step(gated: tuple[Daemon, Gate], reference: str, when: str, verb: str) -> None:
     daemon, gate = gated
-    ctr = Ctr(daemon.address, "faults")
+    ctr = Ctr(daemon.address, f"faults-{os.getpid()}")  # it names the cgroup, which workers must not share
     ctr("images", "pull", "--plain-http", reference)
     gate.stop_at(when, verb)
     client = _life(ctr, verb, reference)

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.integration
 IMAGE = "example.com/test/five:latest"
 CONFIG = "version: 4\nplugins:\n  io.containerd.monitor.container.v1.restart: {interval: 1s, max_backoff: 2s}\n"
 PREFIX = "containerd.io/restart."
-NAMESPACES = ("one", "two")
+NAMESPACES = (f"one-{os.getpid()}", f"two-{os.getpid()}")
+"""Own ones for each worker of the tests, as they are in the paths of the cgroups."""
 wait_until = partial(peers.wait_until, timeout=60)
 
 
@@ -40,7 +41,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def ctr(daemon: Daemon) -> Iterator[Ctr]:
-    client = Ctr(daemon.address, "one")
+    client = Ctr(daemon.address, NAMESPACES[0])
     yield client
     for namespace in NAMESPACES:
         each = Ctr(daemon.address, namespace)
