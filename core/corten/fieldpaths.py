@@ -10,11 +10,11 @@ https://protobuf.dev/reference/protobuf/google.protobuf/#field-mask.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from corten import labels as label_rules
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 V = TypeVar("V")
 

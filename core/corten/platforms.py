@@ -9,10 +9,11 @@ import platform as host_platform
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 T = TypeVar("T")
 

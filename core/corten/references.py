@@ -5,10 +5,11 @@ https://github.com/distribution/reference/blob/main/reference.go
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from corten import digests
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 DEFAULT_HOST = "docker.io"
 DEFAULT_TAG = "latest"

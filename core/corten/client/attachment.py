@@ -5,10 +5,10 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
 from corten.contracts.runtime import Stdio
 from corten.errors import CortenError, mapped
+from corten.values import dataclass
 
 from . import pump
 from .detach import DetachKeys

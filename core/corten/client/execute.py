@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from corten.contracts.objects import AnyValue, Container
@@ -11,6 +11,7 @@ from corten.contracts.runtime import Exit, Stdio
 from corten.errors import FailedPrecondition
 from corten.oci import rootfs, spec, users
 from corten.oci.options import User
+from corten.values import dataclass
 
 from .attachment import Streams
 from .client import Client

@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.contracts.runtime import Stdio
 from corten.errors import Unimplemented, mapped
+from corten.values import dataclass
 
 PREFIX = "corten-fifo-"
 

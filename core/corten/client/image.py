@@ -1,7 +1,6 @@
 """What an image name leads to: its manifest for this platform and its config, read from the daemon's content."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from corten import platforms, references
 from corten.contracts.descriptor import Descriptor
@@ -13,6 +12,7 @@ from corten.oci_image import documents, media_types, unpack
 from corten.oci_image.choice import choose
 from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
+from corten.values import dataclass
 
 from .client import Client
 

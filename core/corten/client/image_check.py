@@ -1,10 +1,9 @@
 """Whether an image is whole: every blob here, and each with the bytes that its digest stands for."""
 
-from dataclasses import dataclass
-
 from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import NotFound
+from corten.values import dataclass
 
 from .client import Client
 from .image_tree import Node

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 from corten.contracts.objects import Image
 from corten.errors import CortenError, NotFound
 from corten.oci_image import documents, unpack
+from corten.values import dataclass
 
 from .client import Client
 from .image_tree import Node, tree

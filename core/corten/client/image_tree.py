@@ -1,7 +1,6 @@
 """What an image consists of, as a tree of its documents and blobs, and which of it the daemon has."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from corten import platforms
 from corten.contracts.descriptor import Descriptor
@@ -9,6 +8,7 @@ from corten.contracts.objects import Image
 from corten.errors import FailedPrecondition, NotFound
 from corten.oci_image import documents, media_types
 from corten.platforms import Platform, rank
+from corten.values import dataclass
 
 from .client import Client
 

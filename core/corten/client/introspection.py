@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -12,6 +12,7 @@ from corten.api.services.version.v1 import version_pb2
 from corten.contracts.warnings import Deprecation
 from corten.errors import CortenError, from_code
 from corten.messages.values import time_of
+from corten.values import dataclass
 
 from .calls import Calls, methods
 

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from corten.contracts.runtime import CRI_LOG, CRI_STDIN, Stdio
 from corten.errors import mapped
+from corten.values import dataclass
 
 LOG_LABEL = "corten.io/log"
 FOLDER_VARIABLE = "CORTEN_LOGS"

@@ -1,7 +1,5 @@
 """Images from a registry into the daemon, by the daemon itself or, where it has no transfers, by this process."""
 
-from dataclasses import dataclass
-
 from corten import platforms, references
 from corten.api.types.transfer.imagestore_pb2 import ImageStore, UnpackConfiguration
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
@@ -17,6 +15,7 @@ from corten.registry import progress as fetching
 from corten.registry.credentials import Lookup, anonymous
 from corten.registry.pull import CONCURRENCY, Stored
 from corten.registry.pull import pull as fetch
+from corten.values import dataclass
 
 from .client import Client
 from .image import Resolved

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, Container, RuntimeInfo
@@ -14,6 +14,7 @@ from corten.oci import rootfs, spec, users
 from corten.oci.image_defaults import container_labels
 from corten.oci.options import SpecOptions, User
 from corten.platforms import Platform
+from corten.values import dataclass
 
 from . import fifos, logs, restarts
 from .attachment import Streams

@@ -1,7 +1,6 @@
 """Tasks, the running side of containers, over the wire."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from corten.api.services.tasks.v1 import tasks_pb2 as pb
 from corten.contracts.mounts import Mount
@@ -9,6 +8,7 @@ from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import Exit, ProcessState, Stdio
 from corten.messages.tasks import process_state
 from corten.messages.values import any_value, mount_messages, optional_any, optional_message, time_of
+from corten.values import dataclass
 
 from .calls import Calls, methods
 

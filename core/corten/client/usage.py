@@ -1,9 +1,8 @@
 """What a task uses, out of cgroup metrics of either version: the few figures that people look at."""
 
-from dataclasses import dataclass
-
 from corten.api.cgroups.v1 import metrics_pb2 as v1
 from corten.api.cgroups.v2 import metrics_pb2 as v2
+from corten.values import dataclass
 
 from .tasks import Metric
 

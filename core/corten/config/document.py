@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 KeyPath = tuple[str, ...]
 """From the top of the file, e.g. `("plugins", "io.containerd.gc.v1.scheduler", "pause_threshold")`."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from corten.plugin.model import Migration, Registration
+from corten.values import dataclass
 
 from .document import Document, KeyPath, Origin, Problem, dotted, nearest
 from .merge import Merged, merge

@@ -17,9 +17,11 @@ All methods block; the kernel calls them in the pool `content`. Times are nanose
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

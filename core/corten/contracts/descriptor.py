@@ -1,7 +1,9 @@
 """The descriptor of the OCI image specification: media type, digest and size of a blob."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 EMPTY: Mapping[str, str] = {}
 

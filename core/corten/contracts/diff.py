@@ -10,8 +10,9 @@ are not there yet. Marks of removal become overlayfs's own, and what is written 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from corten.values import dataclass
 
 from .content import ContentStore
 from .descriptor import Descriptor

@@ -7,8 +7,9 @@ silently.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from corten.values import dataclass
 
 from .objects import AnyValue
 

@@ -1,7 +1,8 @@
 """Contract of the garbage collector: what clients and services may ask of it."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ An activation is kept by its lease (that of the scope) and by what its labels re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from corten.values import dataclass
 
 from .scope import Scope
 

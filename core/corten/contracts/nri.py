@@ -21,8 +21,10 @@ Resources are those of the OCI runtime spec (`linux.resources`) as JSON objects.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
+
+from corten.values import dataclass
 
 Resources = Mapping[str, Any]
 """`linux.resources` of the OCI runtime spec; beyond it, the text `blockioClass` and `rdtClass` may be there."""

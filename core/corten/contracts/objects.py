@@ -1,7 +1,9 @@
 """The records that the metadata store keeps besides content and snapshots. Times are nanoseconds since the epoch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 from .descriptor import Descriptor
 

@@ -11,9 +11,11 @@ Everything here is async: calls wait for shims. Mutating calls run to their end 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
+
+from corten.values import dataclass
 
 from .mounts import Mount
 from .objects import AnyValue, RuntimeInfo

@@ -18,10 +18,11 @@ for each sandbox that it started or found running when it started itself.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from corten.platforms import Platform
+from corten.values import dataclass
 
 from .mounts import Mount
 from .objects import AnyValue, Sandbox

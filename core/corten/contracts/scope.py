@@ -1,6 +1,6 @@
 """For whom a call acts: the namespace, and the lease that new resources join."""
 
-from dataclasses import dataclass
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

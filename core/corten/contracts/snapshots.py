@@ -16,9 +16,11 @@ All methods block; the kernel calls them in the pool `snapshots`. `corten.testin
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
+
+from corten.values import dataclass
 
 from .mounts import Mount
 

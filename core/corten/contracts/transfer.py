@@ -12,10 +12,11 @@ Everything runs on the event loop; a cancelled transfer leaves ingests, which th
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 from corten.platforms import Platform
+from corten.values import dataclass
 
 from .descriptor import Descriptor
 from .scope import Scope

@@ -12,8 +12,9 @@ Verifiers run on the event loop; what blocks goes into a pool.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from corten.values import dataclass
 
 from .descriptor import Descriptor
 from .transfer import Login

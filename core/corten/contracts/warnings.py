@@ -1,8 +1,9 @@
 """Contract of the deprecation warnings that introspection shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

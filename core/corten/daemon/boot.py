@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from corten.config.document import Document, KeyPath, Origin, refuse
 from corten.config.files import read_all
@@ -18,6 +17,7 @@ from corten.plugin.graph import Choices, choices
 from corten.plugin.loader import discover, settle
 from corten.plugin.proxies import proxies
 from corten.plugin.record import Found
+from corten.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from corten.errors import CortenError, InvalidArgument, NotFound, mapped
+from corten.values import dataclass
 
 _EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _CALL = re.compile(r'(id|bundle|rootfs|pid|status)|annotation\s+(?:"((?:[^"\\]|\\.)*)"|`([^`]*)`)')

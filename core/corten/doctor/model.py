@@ -1,10 +1,11 @@
 """The facts and the findings of the doctor, as frozen values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from corten.linux.processes import Process
+from corten.values import dataclass
 
 Key = tuple[str, str]
 """Namespace and id."""

@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from corten.contracts.mounts import Mount
 from corten.errors import InvalidArgument, Unavailable, mapped
+from corten.values import dataclass
 
 from . import options
 from . import syscalls as kernel

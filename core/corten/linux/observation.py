@@ -2,8 +2,9 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from corten.values import dataclass
 
 _COMMAND_MAX = 4096
 

@@ -4,9 +4,10 @@ Sources: mount(2), mount_namespaces(7), and the words that containerd's clients 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from corten.contracts.mounts import Mount
+from corten.values import dataclass
 
 from . import syscalls as kernel
 

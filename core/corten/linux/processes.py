@@ -4,7 +4,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

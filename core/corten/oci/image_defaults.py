@@ -4,10 +4,11 @@ https://github.com/opencontainers/image-spec/blob/main/config.md
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten import labels
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal"
 """On a container: the signal that its image wants to be stopped with."""

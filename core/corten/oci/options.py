@@ -9,8 +9,10 @@ SpecOptions(
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from corten.values import dataclass
 
 from .seccomp import Default
 

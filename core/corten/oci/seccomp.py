@@ -7,10 +7,10 @@ filter cannot see, answers ENOSYS so that C libraries fall back to clone.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from corten.errors import InvalidArgument, mapped
+from corten.values import dataclass
 
 from . import seccomp_calls as calls
 

@@ -2,9 +2,9 @@
 
 import enum
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from corten.errors import InvalidArgument, NotFound
+from corten.values import dataclass
 
 from .options import User
 

@@ -13,7 +13,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -22,6 +22,7 @@ from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument
 from corten.platforms import Platform
+from corten.values import dataclass
 
 from . import documents, media_types
 

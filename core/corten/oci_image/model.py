@@ -1,10 +1,11 @@
 """Indexes, manifests and configs of images, as far as a runtime needs them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.contracts.descriptor import Descriptor
 from corten.platforms import Platform
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

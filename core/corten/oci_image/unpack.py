@@ -14,12 +14,13 @@ Names and labels are those of containerd's clients, so that both find each other
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument
 from corten.labels import MAX_SIZE
+from corten.values import dataclass
 
 from . import gc_labels
 

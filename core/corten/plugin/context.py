@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -12,6 +12,7 @@ from corten.contracts.workers import Workers
 from corten.errors import FailedPrecondition, InvalidArgument
 from corten.pools import Pools
 from corten.supervisor import Supervisor
+from corten.values import dataclass
 
 from .hooks import HookRelay
 from .model import State

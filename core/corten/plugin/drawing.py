@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
+
+from corten.values import dataclass
 
 from .graph import Plan
 from .model import PluginView, State

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.errors import FailedPrecondition
+from corten.values import dataclass
 
 from .model import Cardinality, Registration, Requirement
 

@@ -11,11 +11,11 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from types import TracebackType
 
 from corten.errors import CortenError, DeadlineExceeded, FailedPrecondition, Unknown
 from corten.tracing import span
+from corten.values import dataclass
 
 from .context import Environment, LiveContext
 from .graph import Choices, Node, plan

@@ -19,10 +19,12 @@ deadline; methods marked with `corten.plugin.hooks.hookimpl` are registered as h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from corten.values import dataclass
 
 if TYPE_CHECKING:
     from corten.config.settings import StreamProcessor

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.errors import CortenError
+from corten.values import dataclass
 
 from .model import Registration, State
 

@@ -5,8 +5,9 @@ A third party may define more: `MINE: PluginType[MyContract] = PluginType("com.e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from corten.values import dataclass
 
 if TYPE_CHECKING:
     from corten.contracts.content import ContentStore

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import IO
 
 import aiohttp
@@ -12,6 +12,7 @@ from yarl import URL
 from corten import __version__
 from corten.errors import FailedPrecondition
 from corten.references import Reference
+from corten.values import dataclass
 
 from . import answers
 from .authority import Ask, Authority

@@ -2,10 +2,10 @@
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 MAX_LINKS = 16
 """Links followed one after the other."""

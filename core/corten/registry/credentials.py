@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

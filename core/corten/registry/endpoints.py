@@ -1,9 +1,11 @@
 """Which hosts are asked for a registry's images, in which order, and how: the plan that the client follows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from yarl import URL
+
+from corten.values import dataclass
 
 from .hosts import base_url, is_loopback
 from .hosts_toml import CAPABILITIES, Auth, HostEntry, Trust

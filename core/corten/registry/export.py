@@ -8,7 +8,7 @@ The same images give the same bytes: members in the order of their names, times 
 import json
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from corten import digests, references
@@ -18,6 +18,7 @@ from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.oci_image import documents, media_types
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 from corten.platforms import Platform, best
+from corten.values import dataclass
 
 from .source import BlobSource
 from .tree import MAX_NESTING, Wanted, select

@@ -12,13 +12,14 @@ each host a table `auth`:
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from yarl import URL
 
 from corten.config.units import seconds
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
 CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})

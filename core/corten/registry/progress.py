@@ -1,8 +1,9 @@
 """What is told of a pull or an import while it goes on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from corten.values import dataclass
 
 
 class State(StrEnum):

@@ -8,8 +8,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
+
+from corten.values import dataclass
 
 T = TypeVar("T")
 Fetch = Callable[[int, int], Awaitable[T]]

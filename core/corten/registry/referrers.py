@@ -5,7 +5,6 @@ keeps them in an index under the tag `ALGORITHM-ENCODED` of the digest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from yarl import URL
 
@@ -14,6 +13,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.errors import FailedPrecondition, InvalidArgument, NotFound, Unknown
 from corten.oci_image import documents, media_types
 from corten.references import Reference
+from corten.values import dataclass
 
 from . import answers
 from .client import RegistryClient

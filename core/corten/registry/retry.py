@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
 import zstandard
 from isal import igzip
 
 from corten.errors import InvalidArgument, ResourceExhausted
+from corten.values import dataclass
 
 CHUNK = 1 << 20
 MAX_HEADER = 1 << 20

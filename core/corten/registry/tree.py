@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from corten.contracts.descriptor import Descriptor
@@ -13,6 +13,7 @@ from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImageConfig, Index, IndexEntry, Manifest
 from corten.platforms import Platform, best, rank
 from corten.references import Reference
+from corten.values import dataclass
 
 from .copying import add_labels, copy_blob, open_writer
 from .progress import Progress, Show, State, ignore

@@ -21,13 +21,14 @@ method runs on, a `@cancellable` one is cancelled, a stream is closed. Your chec
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from google.protobuf.message import Message
 
 from corten.contracts.scope import Scope
 from corten.errors import Cancelled, Unimplemented
+from corten.values import dataclass
 from corten.wire.methods import Method, methods_of
 from corten.wire.running import pump, requests
 from corten.wire.scope import headers, scope_of

@@ -1,9 +1,9 @@
 """Addresses of servers as people and configs write them: a path, `unix://path`, `tcp://host:port` or `host:port`."""
 
 import os
-from dataclasses import dataclass
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 MAX_PATH = 107
 """Bytes of a unix socket's path: `sun_path` holds 108 with the zero at its end (unix(7))."""

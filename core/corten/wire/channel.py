@@ -8,7 +8,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from corten.errors import CortenError, InvalidArgument, Unavailable, from_code
+from corten.values import dataclass
 
 from .address import Address, parse
 from .reach import unreachable

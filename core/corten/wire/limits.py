@@ -1,10 +1,10 @@
 """The settings of the servers, by the names that the config gives them: addresses, owners and bounds."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.config.units import Duration, Size
 from corten.filter_syntax import MAX_LENGTH
+from corten.values import dataclass
 
 MESSAGE_SIZE = 16 << 20
 

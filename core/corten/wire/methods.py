@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
@@ -11,6 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from corten.errors import InvalidArgument
 from corten.filter_syntax import MAX_LENGTH
+from corten.values import dataclass
 
 from .service import Service, is_cancellable
 

@@ -16,12 +16,12 @@ An RPC that the object has no method for answers Unimplemented.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from corten.contracts.scope import Scope
+from corten.values import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
 

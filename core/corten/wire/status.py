@@ -1,9 +1,9 @@
 """The one place where an error becomes a status on the wire, for gRPC and ttrpc alike."""
 
 import logging
-from dataclasses import dataclass
 
 from corten.errors import CortenError, Internal, Unknown
+from corten.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import stat
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.errors import FailedPrecondition, mapped
+from corten.values import dataclass
 
 from .address import socket_path
 

@@ -1,10 +1,9 @@
 """Registers the plugin `io.containerd.content.v1.content`, blobs on the local file system."""
 
-from dataclasses import dataclass
-
 from corten.contracts.content import ContentStore
 from corten.plugin.model import PluginContext, Registration
 from corten.plugin.types import CONTENT
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ Everything async runs on the event loop and never blocks it. Errors are those of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.values import dataclass
 
 from .namespaces.model import Pins, PodNamespaces
 from .state.containers import Container

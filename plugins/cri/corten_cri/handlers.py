@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from corten.api.types import introspection_pb2
@@ -17,6 +17,7 @@ from corten.api.types.runtimeoptions.v1 import api_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Runtime
 from corten.errors import CortenError, InvalidArgument
+from corten.values import dataclass
 from google.protobuf.message import Message
 
 from .config.runtime import Handler, RuntimeConfig

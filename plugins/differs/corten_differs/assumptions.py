@@ -8,9 +8,9 @@ import json
 import os
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from corten.errors import FailedPrecondition
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

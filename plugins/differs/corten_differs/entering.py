@@ -6,11 +6,11 @@ What is mounted is in a mount namespace of the process, which ends with it.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from corten.contracts.mounts import Mount
 from corten.errors import FailedPrecondition, InvalidArgument, mapped
 from corten.linux import mount, options, syscalls
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

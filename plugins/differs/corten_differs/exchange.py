@@ -1,7 +1,8 @@
 """What the daemon and its unpacking workers both know: the limits, and how progress is told. Imports nothing heavy."""
 
 import struct
-from dataclasses import dataclass
+
+from corten.values import dataclass
 
 PROGRESS = struct.Struct("<Q")
 """A message of progress: compressed bytes read so far."""

@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Thread
 
 from corten.config.settings import StreamProcessor
 from corten.errors import CortenError, FailedPrecondition, InvalidArgument
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

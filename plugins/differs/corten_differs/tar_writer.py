@@ -4,7 +4,9 @@ https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 from .tar_header import BLOCK
 

@@ -3,10 +3,11 @@
 import logging
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.contracts.events import Exchange
 from corten.errors import CortenError
+from corten.values import dataclass
 from google.protobuf.message import Message
 
 from .expiry import Alarm

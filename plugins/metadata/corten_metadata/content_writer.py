@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +10,7 @@ from corten.api.events.content_pb2 import ContentCreate
 from corten.contracts.content import ContentInfo, ContentStore, ContentWriter, Growing, IngestStatus
 from corten.contracts.scope import Scope
 from corten.errors import AlreadyExists, FailedPrecondition, NotFound, Unimplemented
+from corten.values import dataclass
 
 from . import resources, rows, schema
 from .common import Common

@@ -5,7 +5,7 @@ after `schedule_delay`. A single deletion, or `mutation_threshold` updates, brin
 last that collections take no more than `pause_threshold` of the time on average.
 """
 
-from dataclasses import dataclass
+from corten.values import dataclass
 
 MINIMUM = 0.005
 """Seconds that a collection counts for at least, lest quick ones follow each other without pause."""

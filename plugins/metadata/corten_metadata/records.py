@@ -5,12 +5,13 @@ specs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from corten.contracts.content import ContentInfo
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import AnyValue, Container, Image, RuntimeInfo, Sandbox
+from corten.values import dataclass
 
 from .codec import Decoder, Encoder
 

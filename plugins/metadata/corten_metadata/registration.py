@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext, Registration, each, one
 from corten.plugin.types import CONTENT, EVENT, GC, LEASE, METADATA, SANDBOX_STORE, SNAPSHOTTER
+from corten.values import dataclass
 
 if TYPE_CHECKING:
     from corten.contracts.leases import LeaseStore

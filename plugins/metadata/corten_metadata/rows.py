@@ -1,12 +1,12 @@
 """The objects of one kind in one namespace, by name: what every store of this package is made of."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from corten.contracts.content import ContentInfo
 from corten.contracts.objects import Container, Image, Sandbox
 from corten.errors import NotFound
+from corten.values import dataclass
 
 from . import names, records, schema
 from .records import IngestRecord, LeaseRecord, SnapshotRecord

@@ -9,12 +9,12 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from corten.contracts.mounts import Mount
 from corten.contracts.scope import Scope
 from corten.contracts.snapshots import Kind, SnapshotInfo, Snapshotter
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound, Unknown
+from corten.values import dataclass
 
 from . import names, resources, rows
 from .common import Common

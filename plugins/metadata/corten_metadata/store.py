@@ -13,7 +13,6 @@ and it must not do any other I/O: everybody waits for it.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -21,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 import lmdb
 from corten.errors import CortenError, Internal, Unavailable
+from corten.values import dataclass
 
 from . import migrations, reserve, schema
 from .codec import Decoder, Encoder

@@ -8,11 +8,11 @@ containerd.io/restart.loguri             where the output of the next run goes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from corten.contracts.runtime import Status
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 STATUS = "containerd.io/restart.status"
 POLICY = "containerd.io/restart.policy"

@@ -1,10 +1,9 @@
 """The registrations of this package; imports nothing of what they start."""
 
-from dataclasses import dataclass
-
 from corten.config.units import Duration
 from corten.plugin.model import Move, PluginContext, Registration, one
 from corten.plugin.types import CONTAINER_MONITOR, GRPC, METADATA, RUNTIME
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

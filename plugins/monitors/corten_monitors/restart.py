@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from corten.api.services.tasks.v1 import tasks_pb2 as pb
 from corten.contracts.metadata import Metadata
@@ -16,6 +16,7 @@ from corten.contracts.scope import Scope
 from corten.errors import CortenError, NotFound
 from corten.pools import Pools
 from corten.supervisor import Supervisor
+from corten.values import dataclass
 from corten.wire.inside import Inside
 from corten.wire.service import ServiceProvider
 

@@ -2,10 +2,11 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from corten.contracts.mounts import Mount
 from corten.errors import FailedPrecondition, InvalidArgument, mapped
+from corten.values import dataclass
 
 from .places import Places
 

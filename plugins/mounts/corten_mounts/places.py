@@ -3,11 +3,11 @@
 import os
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.errors import InvalidArgument
 from corten.linux import syscalls as kernel
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

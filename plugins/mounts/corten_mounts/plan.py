@@ -1,9 +1,9 @@
 """What is to be done with a list of mounts, decided purely: who transforms, who mounts, and how many are done here."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from corten.contracts.mounts import Mount
+from corten.values import dataclass
 
 TRANSFORMERS = ("format", "mkdir", "mkfs")
 

@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from corten.contracts.mounts import Activation, ActiveMount, Mount
+from corten.values import dataclass
 
 
 class Stage(StrEnum):

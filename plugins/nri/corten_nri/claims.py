@@ -4,10 +4,11 @@ A plugin that sends a key marked for removal (`-KEY`) and the key as well replac
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.api.nri.v1alpha1 import nri_pb2 as pb
 from corten.errors import FailedPrecondition
+from corten.values import dataclass
 
 from .names import removed
 from .resources import CPU, CPUSETS, MEMORY

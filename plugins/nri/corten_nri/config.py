@@ -1,8 +1,9 @@
 """The settings of `io.containerd.nri.v1.nri`, under containerd's names."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.config.units import Duration
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import socket
 import stat
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.errors import CortenError, Unavailable, Unimplemented
+from corten.values import dataclass
 
 from . import names
 

@@ -1,6 +1,6 @@
 """The settings of the plugins in this package."""
 
-from dataclasses import dataclass
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

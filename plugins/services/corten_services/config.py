@@ -1,8 +1,7 @@
 """The settings of the plugins in this package."""
 
-from dataclasses import dataclass
-
 from corten.events.bounds import SUBSCRIBER_BOUND
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

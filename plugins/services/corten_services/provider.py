@@ -1,7 +1,6 @@
 """What the plugins of types grpc and ttrpc are here: a list of services."""
 
-from dataclasses import dataclass
-
+from corten.values import dataclass
 from corten.wire.service import Service
 from google.protobuf.descriptor import FileDescriptor
 

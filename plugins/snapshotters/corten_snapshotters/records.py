@@ -21,7 +21,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from pathlib import Path
 from threading import RLock
@@ -37,6 +37,7 @@ from corten.errors import (
     Unavailable,
     Unknown,
 )
+from corten.values import dataclass
 
 SCHEMA_VERSION = 2
 PAGE = 256

@@ -15,7 +15,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.contracts.descriptor import Descriptor
@@ -25,6 +24,7 @@ from corten.errors import FailedPrecondition, ResourceExhausted, mapped
 from corten.oci_image import documents
 from corten.pools import Pools
 from corten.registry.docker_config import document_for
+from corten.values import dataclass
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"

@@ -1,8 +1,7 @@
 """The settings of this package's plugins, under containerd's names."""
 
-from dataclasses import dataclass
-
 from corten.config.units import Duration, Size
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

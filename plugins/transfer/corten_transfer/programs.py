@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO
 
 from corten import descriptors
 from corten.errors import DeadlineExceeded, FailedPrecondition
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

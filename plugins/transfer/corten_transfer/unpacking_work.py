@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from corten.contracts.content import ContentInfo, ContentStore
 from corten.contracts.descriptor import Descriptor
@@ -12,6 +11,7 @@ from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Repairer, Snapshotter, Syncer
 from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, NotFound, Unavailable, Unimplemented
 from corten.oci_image.unpack import UnpackStep
+from corten.values import dataclass
 
 Told = Callable[[int], None]
 

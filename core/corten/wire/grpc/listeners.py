@@ -3,13 +3,13 @@
 A listener is bound before the server starts and opened after, so that whoever sees the socket gets an answer.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
 
 from corten.errors import FailedPrecondition, InvalidArgument, PermissionDenied, mapped
+from corten.values import dataclass
 
 from ..address import Address
 

@@ -11,10 +11,10 @@ ignores it.
     sock.sendall(encode(stream, RESPONSE, data))
 """
 
-from dataclasses import dataclass
 from struct import Struct
 
 from corten.errors import InvalidArgument, ResourceExhausted
+from corten.values import dataclass
 
 HEADER = Struct(">IIBB")
 HEADER_SIZE = HEADER.size

@@ -2,7 +2,9 @@
 
 # ruff: noqa: N815
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from corten.errors import CortenError, FailedPrecondition, NotFound
+from corten.values import dataclass
 
 from .model import Description, Device, Edits
 from .reading import read

@@ -19,11 +19,12 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from corten.errors import AlreadyExists, CortenError, InvalidArgument, mapped
+from corten.values import dataclass
 
 from . import results
 from .configuration import NetworkList, of_record

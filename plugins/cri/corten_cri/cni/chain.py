@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from corten.errors import CortenError, FailedPrecondition, Unknown
+from corten.values import dataclass
 
 from . import results, versions
 from .configuration import NetworkList, Plugin

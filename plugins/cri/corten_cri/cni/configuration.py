@@ -8,11 +8,12 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from corten.errors import InvalidArgument, NotFound, mapped
+from corten.values import dataclass
 
 from . import versions
 

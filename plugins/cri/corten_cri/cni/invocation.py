@@ -12,11 +12,11 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from corten.errors import CortenError, DeadlineExceeded, FailedPrecondition, Unavailable, Unknown, mapped
 from corten.pools import Pools
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

@@ -6,10 +6,10 @@ specifications): 0.1 and 0.2 have one address of each family, 0.3 and 0.4 tell t
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 from . import versions
 

@@ -1,7 +1,9 @@
 """What the network of pods is made with: the settings of CRI that concern it, and the folder of each handler."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 from ..config.runtime import RuntimeConfig
 

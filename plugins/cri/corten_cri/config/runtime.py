@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from corten.config.units import Duration, Size
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
@@ -15,6 +14,7 @@ from corten.errors import FailedPrecondition, InvalidArgument, NotFound
 from corten.linux import apparmor
 from corten.oci import capabilities, seccomp
 from corten.oci.options import Security
+from corten.values import dataclass
 
 from ..config.runtime import RuntimeConfig
 

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
@@ -25,6 +24,7 @@ from corten.errors import AlreadyExists, CortenError, FailedPrecondition, Invali
 from corten.oci import spec
 from corten.oci.image_defaults import container_labels, parse
 from corten.oci.options import User
+from corten.values import dataclass
 from corten.wire.service import CallContext
 
 from ..images.image import CriImage

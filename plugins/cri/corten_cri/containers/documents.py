@@ -6,7 +6,6 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
@@ -15,6 +14,7 @@ from corten.linux import cgroups, mountinfo, oom
 from corten.oci import cgroup_paths, devices, spec
 from corten.oci.image_defaults import ImageDefaults
 from corten.oci.options import Device, Namespaces, SpecMount, SpecOptions, User
+from corten.values import dataclass
 
 from ..annotations import of_container
 from ..config.runtime import Handler

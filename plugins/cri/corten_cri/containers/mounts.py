@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from corten.api.cri.v1 import runtime_pb2 as pb
@@ -13,6 +13,7 @@ from corten.errors import InvalidArgument, Unimplemented, mapped
 from corten.linux import mountinfo, propagation
 from corten.oci import mounts as kinds
 from corten.oci.options import IdMapping, SpecMount
+from corten.values import dataclass
 
 from ..handlers import Features
 from ..parts import Parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -16,6 +16,7 @@ from corten.linux.mount import temporary_mount
 from corten.oci import rootfs as files
 from corten.oci.options import User
 from corten.oci.users import GroupsPolicy, resolve_process
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

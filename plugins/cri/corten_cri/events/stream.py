@@ -8,10 +8,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import ResourceExhausted
+from corten.values import dataclass
 from corten.wire.service import CallContext
 
 from ..containers import answers as containers

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
+from corten.values import dataclass
 
 from .names import tags_and_digests
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from corten import platforms
 from corten.api.cri.v1 import runtime_pb2 as pb
@@ -11,6 +10,7 @@ from corten.contracts.transfer import RegistryImage, StoreImage, Unpack
 from corten.errors import DeadlineExceeded, InvalidArgument
 from corten.references import Reference
 from corten.supervisor import Supervisor
+from corten.values import dataclass
 
 from ..config.images import ImagesConfig
 from . import names

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from corten.contracts.metadata import Metadata
 from corten.contracts.scope import Scope
@@ -12,6 +11,7 @@ from corten.contracts.snapshots import Kind, Snapshotter, Usage
 from corten.errors import CortenError
 from corten.pools import Pools
 from corten.supervisor import Supervisor
+from corten.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,10 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
+
+from corten.values import dataclass
 
 NETNS_FOLDER = "/var/run/netns"
 """Where network namespaces are pinned unless they are to lie in the state folder; `ip netns` lists them there."""

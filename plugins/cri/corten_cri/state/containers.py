@@ -1,9 +1,10 @@
 """The record of a container: frozen, replaced as a whole when it changes; the table has the present one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.values import dataclass
 
 EXITED_ERROR = "Error"
 EXITED_COMPLETED = "Completed"

@@ -1,9 +1,10 @@
 """The record of a pod: frozen, replaced as a whole when it changes; the table has the present one."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.values import dataclass
 
 from ..namespaces.model import Pins
 

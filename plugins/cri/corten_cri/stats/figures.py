@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from corten.api.cgroups.v1 import metrics_pb2 as v1
 from corten.api.cgroups.v2 import metrics_pb2 as v2
 from corten.contracts.objects import AnyValue
 from corten.errors import Unimplemented
+from corten.values import dataclass
 
 UNLIMITED = 1 << 62
 """A limit above this is none: kernels write several numbers for it."""

@@ -1,6 +1,6 @@
 """Counters of network interfaces, as the kernel prints them. Pure."""
 
-from dataclasses import dataclass
+from corten.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.values import dataclass
 
 from ..images.usage import Measured
 from ..state.containers import Container

@@ -8,7 +8,8 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from corten.values import dataclass
 
 from .figures import Figures
 

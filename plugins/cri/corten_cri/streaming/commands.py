@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 from . import http, status, websocket
 from .channels import ChannelSocket

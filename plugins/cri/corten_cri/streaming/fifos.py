@@ -3,10 +3,10 @@
 import asyncio
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from corten.errors import mapped
+from corten.values import dataclass
 
 assert sys.platform != "win32"
 

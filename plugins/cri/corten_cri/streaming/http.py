@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import h11
 from corten.errors import DeadlineExceeded, InvalidArgument
+from corten.values import dataclass
 
 from .model import Transport
 

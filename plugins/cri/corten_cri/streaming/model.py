@@ -4,8 +4,9 @@ All of it lives on one event loop. When the client goes away, the task that serv
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from corten.values import dataclass
 
 
 class Source(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from corten.errors import CortenError, InvalidArgument
+from corten.values import dataclass
 
 from ..config.server import ServerConfig
 from . import commands, forwards, http, status

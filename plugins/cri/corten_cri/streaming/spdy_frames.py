@@ -5,9 +5,9 @@ Header blocks stay compressed: their codec is the connection's.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 VERSION = 3
 SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS = 1, 2, 3, 4

@@ -13,10 +13,10 @@ containerd.io/gc.cond.value-usedat            snapshots: the time that the condi
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from corten.errors import InvalidArgument
+from corten.values import dataclass
 
 from corten_metadata.expiry import duration, rfc3339
 

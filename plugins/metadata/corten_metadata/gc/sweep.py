@@ -1,9 +1,8 @@
 """Removing what a collection found, from the store: one node, its entries, and what is left in the backends."""
 
-from dataclasses import dataclass
-
 from corten.api.events.image_pb2 import ImageDelete
 from corten.api.events.snapshot_pb2 import SnapshotRemove
+from corten.values import dataclass
 from google.protobuf.message import Message
 
 from corten_metadata import rows, schema

@@ -6,7 +6,9 @@ passed, ingests until theirs (an ingest without one lives by its lease), content
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from corten.values import dataclass
 
 from . import nodes
 from .labels import NOTHING, LabelFacts
