@@ -1,14 +1,16 @@
 """A package from outside adds a snapshotter, a service and a hook; broken packages each say why and harm nobody."""
 
+import http.client
 import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from daemon import Daemon, clear, daemon_folder
-from peers import Ctr
+from peers import Ctr, free_port
 from thirdparty.packages import BROKEN, HERE, REPOSITORY, broken_project, build_wheels, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("thirdparty")]
@@ -48,11 +50,17 @@ def started(bin: Path, folder: Path, *args: str) -> Daemon:
 
 
 @pytest.fixture(scope="module")
-def taped(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Daemon]:
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def taped(tmp_path_factory: pytest.TempPathFactory, wheels: Path, port: int) -> Iterator[Daemon]:
     """A daemon with the sound package beside it."""
     bin = environment(tmp_path_factory.mktemp("good") / "venv", wheels, "corten-tape")
     with daemon_folder() as folder:
-        daemon = started(bin, folder)
+        (folder / "config.toml").write_text(f'version = 3\n[metrics]\naddress = "127.0.0.1:{port}"\n')
+        daemon = started(bin, folder, "--config", str(folder / "config.toml"))
         yield daemon
         daemon.stop()
 
@@ -81,6 +89,16 @@ def test_the_new_service_answers(taped: Daemon, reference: str) -> None:
     python = str(taped.program.with_name("python"))
     done = subprocess.run([python, "-c", COUNT, taped.address], capture_output=True, text=True, check=False)
     assert done.stdout == "images: 1\n", done.stderr
+
+
+def test_its_figures_are_among_the_metrics(taped: Daemon, port: int) -> None:
+    python = str(taped.program.with_name("python"))
+    subprocess.run([python, "-c", COUNT, taped.address], capture_output=True, check=True)
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", "/v1/metrics")
+        assert re.search(
+            r'^tape_counts_total\{namespace="default"\} [1-9]', connection.getresponse().read().decode(), re.MULTILINE
+        )
 
 
 def test_the_new_plugins_are_listed(taped: Daemon) -> None:

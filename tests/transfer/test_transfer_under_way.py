@@ -1,9 +1,10 @@
 """Transfers under way are seen by others than the client that began them, and counted when they end."""
 
 import asyncio
+import http.client
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from aiohttp import web
@@ -14,14 +15,39 @@ from corten.contracts.transfer import TransferState
 from corten.errors import NotFound
 from daemon import Daemon, running_daemon
 from lying_registry import IMAGE, is_layer, serving
+from peers import free_port
+from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    with running_daemon() as running:
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def daemon(port: int) -> Iterator[Daemon]:
+    config = f"version: 4\nplugins:\n  io.containerd.server.v1.metrics: {{address: '127.0.0.1:{port}'}}\n"
+    with running_daemon(config=config) as running:
         yield running
+
+
+def figures(port: int) -> dict[tuple[str, str, str], float]:
+    """The metrics of transfers by name, kind and image or status."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", "/v1/metrics")
+        families = list(text_string_to_metric_families(connection.getresponse().read().decode()))
+    samples = [sample for family in families if "transfer" in family.name for sample in family.samples]
+    last = ("image", "status")
+    return {
+        (
+            sample.name,
+            sample.labels.get("kind", ""),
+            "".join(sample.labels.get(name, "") for name in last),
+        ): sample.value
+        for sample in samples
+    }
 
 
 @asynccontextmanager
@@ -59,7 +85,7 @@ async def seen(client: Client, enough: Callable[[TransferState], bool]) -> Trans
     raise AssertionError(f"it gets no further: {await client.transfers.under_way()}")
 
 
-async def test_a_pull_is_seen_by_others(daemon: Daemon) -> None:
+async def test_a_pull_is_seen_by_others(daemon: Daemon, port: int) -> None:
     async with slow() as (address, go), Client(daemon.address, "one") as client, Client(daemon.address, "two") as other:
         name = f"{address}/x:tag"
         pulling = asyncio.ensure_future(client.transfers.run(source(name), ImageStore(name=name)))
@@ -75,8 +101,17 @@ async def test_a_pull_is_seen_by_others(daemon: Daemon) -> None:
         assert line.startswith(f"pull  one        {name}  ")
         assert "2 of 3" in line
         assert await other.transfers.under_way("two") == []
+        metrics = await asyncio.to_thread(figures, port)
+        assert metrics["corten_transfers_under_way", "", ""] == 1
+        assert 2 << 20 <= metrics["corten_transfer_done_bytes", "pull", name] < size
+        assert metrics["corten_transfer_size_bytes", "pull", name] == size
         go.set()
         await pulling
+        metrics = await asyncio.to_thread(figures, port)
+        assert metrics["corten_transfers_under_way", "", ""] == 0
+        assert ("corten_transfer_done_bytes", "pull", name) not in metrics
+        assert metrics["corten_transfers_total", "pull", "success"] >= 1
+        assert metrics["corten_transfer_bytes_total", "pull", ""] >= size
         assert await other.transfers.under_way() == []
 
 

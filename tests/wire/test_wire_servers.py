@@ -69,6 +69,7 @@ async def started(tmp_path: Path, id: str, config: object, plugins: dict[str, Pl
 def test_the_plugins_are_containerds() -> None:
     assert list(BY_URI) == [
         "io.containerd.grpc.v1.healthcheck",
+        "io.containerd.metrics.v1.grpc-prometheus",
         "io.containerd.server.v1.grpc",
         "io.containerd.server.v1.grpc-tcp",
         "io.containerd.server.v1.ttrpc",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from corten.contracts.verification import ImageVerifier
     from corten.contracts.warnings import Warnings
     from corten.wire.service import ServiceProvider
+    from corten.wire.totals import CallTotals
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -67,4 +68,5 @@ MOUNT_MANAGER: PluginType[MountManager] = PluginType("io.containerd.mount-manage
 MOUNT_HANDLER: PluginType[MountHandler] = PluginType("io.containerd.mount-handler.v1")
 CONTAINER_MONITOR: PluginType[object] = PluginType("io.containerd.monitor.container.v1")
 TASK_MONITOR: PluginType[object] = PluginType("io.containerd.monitor.task.v1")
+METRICS: PluginType[CallTotals] = PluginType("io.containerd.metrics.v1")
 HOOKS: PluginType[object] = PluginType("io.corten.hooks.v1")

@@ -52,6 +52,14 @@ class GrpcConfig(Limits):
 
 
 @dataclass(frozen=True, slots=True)
+class CallTotalsConfig:
+    """`io.containerd.metrics.v1.grpc-prometheus`."""
+
+    grpc_histogram: bool = False
+    """Also tell how long the calls of each method took; 13 more figures for each."""
+
+
+@dataclass(frozen=True, slots=True)
 class GrpcTcpConfig(Limits):
     """`io.containerd.server.v1.grpc-tcp`."""
 

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from corten.errors import InvalidArgument
 from corten.plugin.model import PluginContext, Registration, SkipPlugin, each
-from corten.plugin.types import GRPC, SERVER, TTRPC, PluginType
+from corten.plugin.types import GRPC, METRICS, SERVER, TTRPC, PluginType
 
-from .limits import GrpcConfig, GrpcTcpConfig, TtrpcConfig
+from .limits import CallTotalsConfig, GrpcConfig, GrpcTcpConfig, TtrpcConfig
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .grpc.listeners import ServerTls
     from .service import ServiceProvider
+    from .totals import CallTotals
+
+TOTALS = "grpc-prometheus"
 
 
 def plugins() -> tuple[Registration, ...]:
@@ -28,9 +31,16 @@ def plugins() -> tuple[Registration, ...]:
             summary="Says whether the daemon and each of its services take calls.",
         ),
         Registration(
+            type=METRICS,
+            id=TOTALS,
+            init=_totals,
+            config=CallTotalsConfig,
+            summary="Counts the calls of each gRPC method for the metrics endpoint.",
+        ),
+        Registration(
             type=SERVER,
             id="grpc",
-            requires=(each(GRPC),),
+            requires=(each(GRPC), each(METRICS)),
             config=GrpcConfig,
             init=_grpc,
             summary="Serves containerd's gRPC services on a unix socket.",
@@ -38,7 +48,7 @@ def plugins() -> tuple[Registration, ...]:
         Registration(
             type=SERVER,
             id="grpc-tcp",
-            requires=(each(GRPC),),
+            requires=(each(GRPC), each(METRICS)),
             config=GrpcTcpConfig,
             init=_grpc_tcp,
             summary="Serves the same on TCP, for clients with a certificate.",
@@ -68,7 +78,7 @@ def _grpc(context: PluginContext) -> object:
 
         config = context.config_as(GrpcConfig)
         listener = UnixListener(config.address or context.grpc_address, Owner(config.uid, config.gid))
-        return GrpcServer(listener, _catalogue(context, GRPC), context.supervisor, config)
+        return GrpcServer(listener, _catalogue(context, GRPC), context.supervisor, config, _counted(context))
     raise SkipPlugin("unix sockets are for Unix hosts")
 
 
@@ -84,7 +94,18 @@ def _grpc_tcp(context: PluginContext) -> object:
     if address.path:
         raise InvalidArgument(f"address {config.address!r} of grpc-tcp: not host:port")
     listener = TcpListener(address, _tls(config))
-    return GrpcServer(listener, _catalogue(context, GRPC), context.supervisor, config)
+    return GrpcServer(listener, _catalogue(context, GRPC), context.supervisor, config, _counted(context))
+
+
+def _totals(context: PluginContext) -> object:
+    from .totals import CallTotals
+
+    return CallTotals(context.config_as(CallTotalsConfig).grpc_histogram)
+
+
+def _counted(context: PluginContext) -> CallTotals | None:
+    """Where calls are counted; None if that plugin is disabled."""
+    return context.each(METRICS).get(TOTALS)
 
 
 def _ttrpc(context: PluginContext) -> object:

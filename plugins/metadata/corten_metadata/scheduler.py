@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Lock
 from typing import Protocol
 
 from corten.contracts.gc import GcStats
+from corten.contracts.metrics import Metric
 from corten.errors import CortenError, Internal, Unavailable
 from corten.pools import Pools
 from corten.supervisor import Supervisor
+from corten.tallies import Tally, Timings
 
 from .pacing import Pacing, Rules
 
@@ -32,7 +34,7 @@ class Collectable(Protocol):
 
 
 class Scheduler:
-    """Fulfils `Collector`; runs in the pool `gc`, one collection at a time."""
+    """Fulfils `Collector` and `TellsMetrics`; runs in the pool `gc`, one collection at a time."""
 
     def __init__(self, metadata: Collectable, rules: Rules, pools: Pools, supervisor: Callable[[], Supervisor]) -> None:
         self._metadata = metadata
@@ -44,6 +46,9 @@ class Scheduler:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._closed = False
+        self._ends = Tally("containerd_gc_collections_total", "Collections by how they ended.", ("status",))
+        self._removed = Tally("corten_gc_removed_total", "Resources that collections removed.")
+        self._times = Timings("containerd_gc_gc_seconds", "How long collections took.")
         metadata.on_update(self._updated)
         metadata.on_earlier_expiry(self._wake)
 
@@ -76,6 +81,10 @@ class Scheduler:
         for each in waiting:
             each.set_exception(Unavailable("gc: the daemon stops"))
 
+    async def tell_metrics(self) -> Sequence[Metric]:
+        """As `TellsMetrics` says."""
+        return [each.metric() for each in (self._ends, self._removed, self._times)]
+
     async def _run(self) -> None:
         while not self._closed:
             try:
@@ -98,6 +107,9 @@ class Scheduler:
             return
         with self._lock:
             self._pacing.collected(time.monotonic(), stats.elapsed)
+        self._ends.add("success")
+        self._removed.add(by=stats.removed)
+        self._times.note(stats.elapsed)
         log.debug("gc: %d resources removed in %.1f ms", stats.removed, stats.elapsed * 1000)
         for each in waiting:
             each.set_result(stats)
@@ -105,6 +117,7 @@ class Scheduler:
     def _fail(self, waiting: list[Future[GcStats]], error: Exception) -> None:
         if not self._closed:  # else the store was closed in the middle of it, and nobody need know
             log.error("gc: the collection failed and is tried again: %s", error, exc_info=error)
+        self._ends.add("fail")
         with self._lock:
             self._pacing.failed(time.monotonic())
         for each in waiting:

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
 from corten.api.nri.v1alpha1 import nri_pb2 as pb
+from corten.contracts.metrics import Metric
 from corten.contracts.nri import NriAdjusted, NriContainer, NriPod, NriRuntime, Resources
 from corten.contracts.warnings import Warnings
 from corten.errors import CortenError, FailedPrecondition, PermissionDenied
@@ -20,6 +21,7 @@ from . import claims, launching, merging, resources, validation
 from .apply import adjusted
 from .claims import Owners
 from .config import NriConfig
+from .figures import Figures
 from .messages import container_message, pod_message
 from .turns import Holding
 
@@ -43,7 +45,7 @@ OLD_PLUGIN = (
 
 
 class Adaptation:
-    """Fulfils `Nri`."""
+    """Fulfils `Nri` and `TellsMetrics`."""
 
     def __init__(
         self, config: NriConfig, pools: Pools, supervisor: Supervisor, warnings: Warnings | None = None
@@ -59,6 +61,7 @@ class Adaptation:
         self._turn = asyncio.Lock()
         self._holding = Holding()
         self._states: dict[str, str] = {}
+        self._figures = Figures()
 
     def __repr__(self) -> str:
         return f"Adaptation({', '.join(plugin.name for plugin in self._plugins) or 'no plugins'})"
@@ -81,6 +84,10 @@ class Adaptation:
         await asyncio.gather(*map(self._start_installed, found))
         if not self._config.disable_connections:
             await self._listen()
+
+    async def tell_metrics(self) -> Sequence[Metric]:
+        """As `TellsMetrics` says."""
+        return self._figures.metrics(len(self._connected()))
 
     async def close(self) -> None:
         """Take no more plugins, and end those that the daemon started."""
@@ -318,14 +325,14 @@ class Adaptation:
 
     async def _connect(self, sock: socket.socket) -> None:
         """A plugin that connected by itself, until it goes."""
-        plugin = Plugin(self._config, self._supervisor, self._unsolicited)
+        plugin = Plugin(self._config, self._supervisor, self._unsolicited, self._figures)
         await plugin.begin(sock)
         async with self._holding.alone():
             await self._join(plugin)
         await plugin.ended.wait()
 
     async def _start_installed(self, program: Installed) -> None:
-        plugin = Plugin(self._config, self._supervisor, self._unsolicited, program.index, program.base)
+        plugin = Plugin(self._config, self._supervisor, self._unsolicited, self._figures, program.index, program.base)
         try:
             launched = await self._pools.run(POOL, launching.launch, program)
         except CortenError as error:

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from . import names
 from .config import NriConfig
+from .figures import Figures
 from .splitting import split
 
 # ruff: noqa: E402  (what is imported below exists on Unix only)
@@ -40,9 +41,16 @@ class Plugin:
     """Used on the event loop. `index` and `base` are known from the start of one that the daemon started itself."""
 
     def __init__(
-        self, config: NriConfig, supervisor: Supervisor, unsolicited: Unsolicited, index: str = "", base: str = ""
+        self,
+        config: NriConfig,
+        supervisor: Supervisor,
+        unsolicited: Unsolicited,
+        figures: Figures,
+        index: str = "",
+        base: str = "",
     ) -> None:
         self._config = config
+        self._figures = figures
         self._unsolicited = unsolicited
         self._launched = bool(base)
         self._connection = Connection(self, supervisor, self._lost)
@@ -189,7 +197,8 @@ class Plugin:
     async def _call(self, method: str, request: Message, answer: type[M], timeout: float | None = None) -> M:
         timeout = timeout or self._config.plugin_request_timeout
         try:
-            return await self._connection.call(method, request, answer, timeout)
+            with self._figures.call(self.name, method):
+                return await self._connection.call(method, request, answer, timeout)
         except CortenError as error:
             raise type(error)(f"NRI plugin {self.name}: {method}: {error.message}") from error
 

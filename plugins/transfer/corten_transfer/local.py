@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from corten.contracts.metrics import Metric
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import (
     ConvertedImage,
@@ -21,7 +22,7 @@ from .under_way import UnderWay
 
 
 class LocalTransferer:
-    """Fulfils `Transferer` and `TellsTransfers`."""
+    """Fulfils `Transferer`, `TellsTransfers` and `TellsMetrics`."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -32,6 +33,12 @@ class LocalTransferer:
 
     def totals(self) -> Sequence[TransferTotals]:
         return self._all.totals()
+
+    async def tell_metrics(self) -> Sequence[Metric]:
+        """As `TellsMetrics` says."""
+        from .figures import figures
+
+        return figures(self._all)
 
     async def transfer(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> None:
         kind, image = _kind(source, destination)

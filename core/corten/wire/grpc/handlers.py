@@ -1,6 +1,7 @@
 """From grpc.aio to `Running` and back: one handler per method, made once, and the end of every call."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from ..limits import Limits
 from ..methods import Method
 from ..running import Running, interrupted
 from ..status import status_of
+from ..totals import OK, CallTotals, MethodTotals, code_of
 from .call import GrpcCall
 from .underway import Underway
 
@@ -33,12 +35,20 @@ def anyone(context: Any) -> None:
 class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a call by its path; calls of anything else are refused with the reason."""
 
-    def __init__(self, catalogue: Catalogue, running: Running, limits: Limits, admission: Admission = anyone) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        running: Running,
+        limits: Limits,
+        admission: Admission = anyone,
+        totals: CallTotals | None = None,
+    ) -> None:
         self._catalogue = catalogue
         self._stopping = False
         self.underway = Underway()
+        totals = totals or CallTotals()
         self._found = {
-            f"/{method.path}": _Served(method, running, limits, admission, self.underway).handler()
+            f"/{method.path}": _Served(method, running, limits, admission, self.underway, totals.of(method)).handler()
             for method in catalogue
         }
 
@@ -72,12 +82,14 @@ class _Served:
         limits: Limits,
         admission: Admission,
         underway: Underway,
+        totals: MethodTotals,
     ) -> None:
         self._method = method
         self._running = running
         self._limits = limits
         self._admission = admission
         self._underway = underway
+        self._totals = totals
 
     def handler(self) -> Any:
         """What grpc calls for this method."""
@@ -91,6 +103,7 @@ class _Served:
         return make(behaviour)
 
     async def _unary(self, request: bytes, context: Any) -> Any:
+        self._totals.received += 1
         return await self._run(context, partial(self._running.unary, self._method, request))
 
     async def _client_stream(self, requests: Any, context: Any) -> Any:
@@ -99,6 +112,7 @@ class _Served:
         )
 
     async def _server_stream(self, request: bytes, context: Any) -> None:
+        self._totals.received += 1
         await self._run(
             context, lambda call: self._running.server_stream(self._method, request, call, partial(self._write, call))
         )
@@ -111,6 +125,8 @@ class _Served:
 
     async def _run(self, context: Any, work: Callable[[GrpcCall], Coroutine[Any, Any, Message | None]]) -> Any:
         call = GrpcCall(self._method.path, context)
+        began, code = time.monotonic(), OK
+        self._totals.started += 1
         with self._underway.handler(call, self._method.stops_at_once):
             try:
                 with server_span(self._method.path, call.metadata):
@@ -118,16 +134,21 @@ class _Served:
                     reply = await work(call)
                     return None if self._method.server_streaming else self._bytes(reply)
             except BaseException as error:
+                code = code_of(error)
                 await fail(error, call)
             finally:
                 call.context = None
+                self._totals.ended(code, time.monotonic() - began)
 
     async def _read(self, call: GrpcCall) -> bytes | None:
         if call.context is None:
             return None
         with self._underway.waiting(call):
             data = await call.context.read()
-        return None if data is grpc.aio.EOF else data
+        if data is grpc.aio.EOF:
+            return None
+        self._totals.received += 1
+        return bytes(data)
 
     async def _write(self, call: GrpcCall, message: Message) -> None:
         call.checkpoint()
@@ -149,6 +170,7 @@ class _Served:
                 f"{self._method.path}: the reply has {len(data)} bytes, this server sends at most "
                 f"{self._limits.sends} (ask for less with filters, or use the streaming method)"
             )
+        self._totals.sent += 1
         return data
 
 

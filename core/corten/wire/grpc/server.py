@@ -10,6 +10,7 @@ from corten.supervisor import Supervisor
 from ..catalogue import Catalogue
 from ..limits import Limits
 from ..running import Running
+from ..totals import CallTotals
 from .handlers import Handlers
 from .listeners import Listener
 
@@ -22,10 +23,19 @@ _LAST_ANSWERS = 0.5
 class GrpcServer:
     """`start` and `close` are called on the event loop, once each."""
 
-    def __init__(self, listener: Listener, catalogue: Catalogue, supervisor: Supervisor, limits: Limits) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        catalogue: Catalogue,
+        supervisor: Supervisor,
+        limits: Limits,
+        totals: CallTotals | None = None,
+    ) -> None:
         self.listener = listener
         self._limits = limits
-        self._handlers = Handlers(catalogue, Running(supervisor, limits.max_filter_length), limits, listener.admit)
+        self._handlers = Handlers(
+            catalogue, Running(supervisor, limits.max_filter_length), limits, listener.admit, totals
+        )
         self._catalogue = catalogue
         self._server: grpc.aio.Server | None = None
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from corten import platforms
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.contracts.metrics import Kind, Metric, Sample
 from corten.contracts.transfer import RegistryImage, StoreImage, Unpack
 from corten.errors import DeadlineExceeded, InvalidArgument
 from corten.references import Reference
 from corten.supervisor import Supervisor
+from corten.tallies import Tally
 from corten.values import dataclass
 
 from ..config.images import ImagesConfig
@@ -54,6 +56,9 @@ class Pulls:
         self._supervisor = supervisor
         self._config = config
         self._under_way: dict[_Pull, asyncio.Future[str]] = {}
+        self._ends = Tally(
+            "containerd_cri_sandboxed_image_pulls_total", "Pulls of the kubelet by how they ended.", ("status",)
+        )
 
     async def pull(
         self,
@@ -84,8 +89,15 @@ class Pulls:
             work.add_done_callback(lambda done: self._ended(wanted, done))
         return await asyncio.shield(work)
 
+    def metrics(self) -> Sequence[Metric]:
+        """Under containerd's names."""
+        name = "containerd_cri_sandboxed_in_progress_image_pulls_total"
+        now = Metric(name, "Pulls of the kubelet now.", Kind.GAUGE, [Sample(len(self._under_way))])
+        return [now, self._ends.metric()]
+
     def _ended(self, wanted: _Pull, done: "asyncio.Future[str]") -> None:
         self._under_way.pop(wanted, None)
+        self._ends.add("failure" if done.cancelled() or done.exception() else "success")
         if not done.cancelled() and (error := done.exception()):
             log.info("pull of %s failed: %s", wanted.reference, error)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from corten.contracts.metrics import Metric
 from corten.plugin.model import PluginContext
 from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER, WARNING
 
@@ -28,6 +29,10 @@ class ImageParts:
 
     async def start(self) -> None:
         await self.images.start()
+
+    async def tell_metrics(self) -> Sequence[Metric]:
+        """As `TellsMetrics` says."""
+        return self.pulls.metrics()
 
 
 def image_parts(context: PluginContext) -> ImageParts:

@@ -1,0 +1,1 @@
+"""The metrics endpoint, and the figures of containers on it."""
