@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 from corten.errors import (
     BY_CODE,
@@ -104,6 +105,17 @@ async def test_namespace_and_lease_come_from_headers(sock: Path) -> None:
             await channel.unary(rpc("Say"), text("scope"), metadata={"containerd-namespace": "not/valid"})
         with pytest.raises(InvalidArgument, match="lease"):
             await channel.unary(rpc("Say"), text("scope"), metadata={**DEFAULT, "containerd-lease": "x" * 2000})
+
+
+async def test_of_a_header_that_comes_twice_the_first_counts(sock: Path) -> None:
+    """containerd's client puts an inner namespace or lease before the outer one; buildkitd's history needs it."""
+    pairs = [(f"containerd-{name}", value) for value in ("inner", "outer") for name in ("namespace", "lease")]
+    async with grpc_server(sock, Echo()), grpc.aio.insecure_channel(f"unix:{sock}") as channel:
+        method = rpc("Say")
+        say = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
+        assert StringValue.FromString(await say(text("scope").SerializeToString(), metadata=pairs)) == text(
+            "inner/inner"
+        )
 
 
 async def test_call_context_knows_peer_deadline_and_headers(sock: Path) -> None:

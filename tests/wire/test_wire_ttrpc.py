@@ -156,6 +156,8 @@ async def test_namespace_comes_from_the_ttrpc_header(sock: Path) -> None:
     async with ttrpc_pair(sock, Echo()) as client:
         for name in ("containerd-namespace-ttrpc", "Containerd-Namespace-TTRPC", "containerd-namespace"):
             assert await say(client, "scope", metadata={name: "moby"}) == "moby/"
+        twice = {"containerd-namespace-ttrpc": "inner", "Containerd-Namespace-TTRPC": "outer"}
+        assert await say(client, "scope", metadata=twice) == "inner/"
         with pytest.raises(FailedPrecondition, match="namespace"):
             await say(client, "scope")
 

@@ -34,8 +34,12 @@ class GrpcCall:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Headers of text; binary ones (`…-bin`) are left out."""
-        return {name: value for name, value in self._pairs if isinstance(value, str)}
+        """Headers of text; binary ones (`…-bin`) are left out.
+
+        Of a header that comes several times the first counts: clients of containerd put the namespace and the lease of
+        an inner step before those of the outer one.
+        """
+        return {name: value for name, value in reversed(self._pairs) if isinstance(value, str)}
 
     def scope(self) -> Scope:
         """Raises FailedPrecondition, InvalidArgument."""

@@ -17,7 +17,7 @@ class TtrpcCall:
 
     def __init__(self, request: Request, peer: str) -> None:
         self.method = f"{request.service}/{request.method}"
-        self.metadata: Mapping[str, str] = {pair.key.lower(): pair.value for pair in request.metadata}
+        self.metadata: Mapping[str, str] = {pair.key.lower(): pair.value for pair in reversed(request.metadata)}
         self.peer = peer
         timeout = request.timeout_nano
         self.deadline = time.monotonic() + timeout / 1e9 if timeout > 0 else None
