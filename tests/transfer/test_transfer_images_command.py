@@ -1,5 +1,6 @@
 """`corten image …`: inspect, tree, verify, du, prune, mount and convert, as an operator uses them."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import images
 import peers
 import pytest
+from aiohttp import web
+from corten.oci_image import media_types
 from daemon import Daemon, running_daemon
+from lying_registry import IMAGE, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -149,3 +153,53 @@ def test_convert(daemon: Daemon, registry: str) -> None:
     assert digest.startswith("sha256:")
     assert corten("run", "--rm", made, "cat", "/data/changed") == "second"
     assert "say what to change" in corten.fails("image", "convert", name, "z.example/y:1")
+
+
+async def test_referrers_are_listed_as_the_registry_has_them(daemon: Daemon) -> None:
+    """Also before the image is here; what a registry writes is harmless on a terminal."""
+    signature = {
+        "mediaType": media_types.OCI_MANIFEST,
+        "digest": "sha256:" + "a" * 64,
+        "size": 1500,
+        "artifactType": "application/vnd.example.signature",
+        "annotations": {"by": "ann", "note": "\x1b[2J"},
+    }
+    listing = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [signature]}
+
+    async def first(request: web.Request) -> web.Response | None:
+        if request.path.endswith(f"/referrers/{IMAGE.target.digest}"):
+            return web.json_response(listing)
+        return None
+
+    corten = Corten(daemon, "referrers")
+    async with serving(first) as (address, _):
+        for pulled in (False, True):
+            if pulled:
+                await asyncio.to_thread(corten, "image", "pull", "--no-unpack", f"{address}/x:tag")
+            said = await asyncio.to_thread(corten, "image", "referrers", f"{address}/x:tag")
+            header, line = said.splitlines()
+            assert header.split() == ["ARTIFACT", "TYPE", "DIGEST", "SIZE", "ANNOTATIONS"]
+            assert line.split()[:2] == [signature["artifactType"], signature["digest"]]
+            assert "by=ann" in line and "\x1b" not in line
+        record = await asyncio.to_thread(corten.json, "image", "referrers", f"{address}/x:tag")
+        assert record == [{key: signature[key] for key in ("digest", "size", "annotations")} | {
+            "artifact_type": signature["artifactType"], "media_type": signature["mediaType"],
+        }]  # fmt: skip
+        other = await asyncio.to_thread(corten.json, "image", "referrers", "--type", "other", f"{address}/x:tag")
+        assert other == []
+        missing = await asyncio.to_thread(corten.fails, "image", "referrers", f"{address}/x:none")
+        assert f"{address}/x:none" in missing
+
+
+def test_an_export_names_every_blob_that_is_absent(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    corten, name = Corten(daemon, "absent"), f"{registry}/lib/five:v1"
+    corten("image", "pull", "--no-unpack", name)
+    record = corten.json("image", "inspect", name)
+    assert isinstance(record, dict)
+    gone = [layer["digest"] for layer in record["layers"][1:3]]
+    for digest in gone:
+        corten("content", "rm", digest)
+    said = corten.fails("image", "export", str(tmp_path / "a.tar"), name)
+    assert "2 blobs are not in the content store" in said and "pull the image again" in said
+    assert all(f"layer {digest} of manifest {record['digest']}" in said for digest in gone)
+    assert not (tmp_path / "a.tar").exists() or (tmp_path / "a.tar").stat().st_size == 0

@@ -6,7 +6,7 @@ The same images give the same bytes: members in the order of their names, times 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field
 from typing import Any
@@ -24,6 +24,8 @@ from .source import BlobSource
 from .tree import MAX_NESTING, Wanted, select
 
 BLOCK = 512
+MAX_NAMED = 8
+"""Absent blobs that an error names; it tells how many more there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,15 @@ class Plan:
 
     blobs: dict[str, Descriptor] = field(default_factory=dict)
     made: dict[str, bytes] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    """What the store lacks, by digest: what it is."""
 
 
 async def export(source: BlobSource, images: Sequence[Named], options: ExportOptions, out: ByteWriter) -> None:
     """Write the archive; the caller closes `out`.
 
-    Raises NotFound for content that the store lacks, before anything is written, and for a platform that an image is
-    not made for; DataLoss for a stored blob with other bytes than its digest says.
+    Raises NotFound for content that the store lacks, before anything is written, naming each blob, and for a platform
+    that an image is not made for; DataLoss for a stored blob with other bytes than its digest says.
     """
     plan = await planned(source, images, options)
     for name in sorted({*plan.blobs, *plan.made, *_folders(plan)}):
@@ -82,6 +86,8 @@ async def planned(source: BlobSource, images: Sequence[Named], options: ExportOp
         manifests = await walk.document(image.target, 0)
         if options.docker and manifests:
             _add_docker(docker, _chosen(manifests, options.host), image.name)
+    if plan.absent:
+        raise NotFound(_lacking(plan.absent))
     plan.made["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
     plan.made["index.json"] = documents.dump(
         {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [_entry(image) for image in images]}
@@ -113,7 +119,11 @@ class _Walk:
         what = f"{media_types.kind(target.media_type)} {target.digest} of image {self.name!r}"
         if depth > MAX_NESTING:
             raise InvalidArgument(f"{what}: indexes are nested more than {MAX_NESTING} deep")
-        data = await self._read(target, what)
+        try:
+            data = await self.source.read(target.digest, documents.MAX_SIZE)
+        except NotFound:
+            self.plan.absent[target.digest] = f"{what}{_of(platform)}"
+            return []
         self.plan.blobs[member(target.digest)] = target
         if media_types.kind(target.media_type) != "index":
             return [await self._manifest(target, data, what, platform)]
@@ -127,28 +137,37 @@ class _Walk:
     async def _manifest(self, target: Descriptor, data: bytes, what: str, platform: Platform | None) -> _Manifest:
         manifest = documents.manifest(data, target.media_type, what)
         for child in (manifest.config, *manifest.layers):
-            if await self._wanted(child, what):
+            if await self._wanted(child, f"{what}{_of(platform)}"):
                 self.plan.blobs[member(child.digest)] = child
         return _Manifest(target.digest, manifest.config, manifest.layers, platform)
 
-    async def _read(self, target: Descriptor, what: str) -> bytes:
-        try:
-            return await self.source.read(target.digest, documents.MAX_SIZE)
-        except NotFound as error:
-            raise NotFound(f"{what}: it is not in the content store (pull the image again)") from error
-
     async def _wanted(self, child: Descriptor, what: str) -> bool:
-        """Raises NotFound for content that is missing; layers that may not be passed on may be."""
+        """Whether it goes into the archive; what is missing is noted, but layers that may not be passed on may be."""
         foreign = not media_types.is_distributable(child.media_type)
         if foreign and self.options.skip_non_distributable:
             return False
         try:
             await self.source.labels(child.digest)
-        except NotFound as error:
-            if foreign:
-                return False
-            raise NotFound(f"{what}: its content {child.digest} is not in the content store") from error
+        except NotFound:
+            if not foreign:
+                self.plan.absent[child.digest] = f"{media_types.kind(child.media_type)} {child.digest} of {what}"
+            return False
         return True
+
+
+def _of(platform: Platform | None) -> str:
+    return f" for {platform}" if platform else ""
+
+
+def _lacking(absent: Mapping[str, str]) -> str:
+    shown = "; ".join(list(absent.values())[:MAX_NAMED])
+    number = "1 blob is" if len(absent) == 1 else f"{len(absent)} blobs are"
+    more = f"; and {len(absent) - MAX_NAMED} more" if len(absent) > MAX_NAMED else ""
+    return (
+        f"export: {number} not in the content store: {shown}{more} (pull the image again with the "
+        "platforms that are to be exported, or export only those that are here; layers that a remote snapshotter "
+        "brought are fetched only by a pull for another snapshotter)"
+    )
 
 
 def _chosen(manifests: Sequence[_Manifest], host: Platform | None) -> _Manifest:

@@ -16,6 +16,7 @@ from ..words import age, shown_size
 from .image_convert import convert
 from .image_inspect import inspect, tree_, verify
 from .image_mount import mount, unmount
+from .image_referrers import referrers
 from .image_space import du, prune
 from .importing import import_
 from .pull import pull
@@ -134,6 +135,7 @@ _COMMANDS = {
     "inspect": inspect,
     "tree": tree_,
     "verify": verify,
+    "referrers": referrers,
     "tag": tag,
     "convert": convert,
     "mount": mount,
