@@ -71,6 +71,17 @@ def test_a_new_root_is_marked_and_closed_to_others(tmp_path: Path) -> None:
         lock.release()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("which", ["root", "state"])
+def test_a_folder_of_another_uid_is_refused_and_stays_as_it_is(tmp_path: Path, which: str) -> None:
+    (tmp_path / which).mkdir(mode=0o755)
+    os.chown(tmp_path / which, 1234, 0)
+    with pytest.raises(FailedPrecondition, match=rf"{which} {tmp_path}/{which}: it belongs to uid 1234.*--{which}"):
+        claim(tmp_path / "root", tmp_path / "state")
+    found = (tmp_path / which).stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode), list((tmp_path / which).iterdir())) == (1234, 0o755, [])
+
+
 @pytest.mark.parametrize(("marker", "word"), [('{"layout": 2}', "newer"), ("{", "damaged"), ("[]", "damaged")])
 def test_a_marker_that_is_newer_or_damaged_is_refused(tmp_path: Path, marker: str, word: str) -> None:
     (tmp_path / MARKER).write_text(marker)

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from corten.api.services.version.v1 import version_pb2
-from corten.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from corten.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from corten.plugin.model import PluginContext, PluginView, Registration, SkipPlugin, State
 from corten.plugin.types import GRPC, TTRPC
 from corten.testing.context import FakeContext
@@ -214,6 +215,16 @@ async def test_tcp_takes_only_the_common_name_of_the_config(tmp_path: Path, cert
         async with Channel(f"tcp://{server.listener}", tls=certificates.tls("bob")) as channel:
             with pytest.raises(PermissionDenied, match="bob, not for alice"):
                 await channel.unary(rpc("Say"), text("x"))
+
+
+async def test_a_port_that_is_taken_is_told_in_the_kernels_words(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(FailedPrecondition, match=rf"^address {address}: cannot listen: Address already in use \("):
+            async with started(tmp_path, "grpc-tcp", GrpcTcpConfig(address=address)):
+                pass
 
 
 async def test_plain_tcp_is_for_loopback_only(tmp_path: Path) -> None:

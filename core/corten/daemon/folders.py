@@ -60,12 +60,25 @@ def claim(root: Path, state: Path) -> list[Lock]:
     for folder, mode, what in ((root, ROOT_MODE, "root"), (state, STATE_MODE, "state")):
         with mapped(f"{what} {folder}: cannot be made"):
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            _check_owner(folder, what)
             folder.chmod(mode)
         locks.append(Lock(f"{what} {folder}", folder / LOCK))
     check_root(root)
     with mapped(f"root {root}: cannot write its marker"):
         _mark(root)
     return locks
+
+
+def _check_owner(folder: Path, what: str) -> None:
+    """Raises FailedPrecondition: whoever owns the folder could put other files in the place of the daemon's."""
+    if sys.platform == "win32":
+        return
+    owner, own = folder.stat().st_uid, os.geteuid()
+    if owner != own:
+        raise FailedPrecondition(
+            f"{what} {folder}: it belongs to uid {owner}, and the daemon runs as uid {own} (chown it, or choose "
+            f"another with --{what} or in the configuration; nothing was changed)"
+        )
 
 
 def claim_address(address: str) -> Lock:

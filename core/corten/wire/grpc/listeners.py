@@ -3,6 +3,7 @@
 A listener is bound before the server starts and opened after, so that whoever sees the socket gets an answer.
 """
 
+import socket
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +68,7 @@ class TcpListener:
 
     def bind(self, server: Any) -> None:
         what = f"address {self._address}"
+        _probe(self._address.endpoint, what)
         if self._tls is None:
             self.port = bound(server.add_insecure_port, self._address.endpoint, what=what)
         else:
@@ -89,6 +91,21 @@ class TcpListener:
 
     def release(self) -> None:
         """Nothing is held."""
+
+
+def _probe(endpoint: str, what: str) -> None:
+    """Raises FailedPrecondition, in the kernel's words, if nobody could listen there now; grpc tells no reason."""
+    host, _, port = endpoint.rpartition(":")
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+            tried.listen(1)  # two may bind where nobody listens
+    except OSError as error:
+        raise FailedPrecondition(
+            f"{what}: cannot listen: {error.strerror or error} (stop who listens there, or choose another address)"
+        ) from error
 
 
 def bound(add: Any, *arguments: Any, what: str) -> int:
