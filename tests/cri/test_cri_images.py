@@ -10,6 +10,7 @@ from typing import Any
 import images as layouts
 import peers
 import pytest
+import yaml
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.content import ContentInfo
 from corten.contracts.descriptor import Descriptor
@@ -27,7 +28,7 @@ from corten_cri.images.pulling import Pulls
 from corten_cri.images.reading import release_layers
 from corten_cri.images.stall import Stall
 from corten_cri.images.transfers import Transfers
-from cri.cri_world import Cri, CriNode, run, until
+from cri.cri_world import Cri, CriNode, cri_node, run, until
 from peers import Ctr
 
 
@@ -216,6 +217,41 @@ async def test_a_registry_that_wants_a_login_gets_the_one_of_the_request(cri: Cr
     await remove(cri, f"{host}/private:1")
     with pytest.raises(Unavailable, match=host.partition(":")[0]):
         await pull(auth=both)  # the registry is gone
+
+
+@pytest.mark.integration
+async def test_what_a_verifier_does_not_allow_the_kubelet_does_not_get(tmp_path: Path) -> None:
+    """Closed also when the verifier cannot be asked; it reads the login of the request where it is to."""
+    programs, seen = tmp_path / "verifiers", tmp_path / "seen"
+    programs.mkdir()
+
+    def program(script: str) -> None:
+        (programs / "signed").write_text(f"#!/bin/sh\n{script}\n")
+        (programs / "signed").chmod(0o755)
+
+    with cri_node(tmp_path / "node") as node:
+        config = node.daemon.folder / "config.yaml"
+        bindir = {"bin_dir": str(programs), "pass_credentials": True, "per_verifier_timeout": "2s"}
+        settings = yaml.safe_load(config.read_text())
+        settings["plugins"]["io.containerd.image-verifier.v1.bindir"] = bindir
+        config.write_text(yaml.safe_dump(settings))
+        node.daemon.restart()
+        async with node.client() as cri:
+            for script, says in (
+                ("echo unsigned; exit 3", r"'bindir' refuses it: signed \(exit code 3\): unsigned"),
+                ("kill -9 $$", r"signed.*ended by signal 9"),
+                ("exec sleep 60", r"signed.*longer than 2 s"),
+            ):
+                program(script)
+                with pytest.raises(CortenError, match=says):
+                    await cri.pull()
+                assert not (await cri.call("ListImages", pb.ListImagesRequest())).images
+            program(f"cp $DOCKER_CONFIG/config.json {seen}")
+            request = pb.PullImageRequest(image=pb.ImageSpec(image=node.image("busy")))
+            request.auth.CopyFrom(pb.AuthConfig(username="ann", password="secret"))  # noqa: S106
+            assert (await cri.call("PullImage", request)).image_ref
+    auths = json.loads(seen.read_text())["auths"]
+    assert base64.b64decode(auths[node.registry]["auth"]) == b"ann:secret"
 
 
 # ---------------------------------------------------------------- pulls
