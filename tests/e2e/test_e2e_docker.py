@@ -1,4 +1,6 @@
-"""Debian's dockerd on cortend: containers run, live over restarts of both daemons, and nothing is left at the end.
+"""dockerd on cortend: containers run, live over restarts of both daemons, and nothing is left at the end.
+
+It is Debian's, or the one that CORTEN_DOCKERD names (a newer one wants a newer runc on PATH than Debian's).
 
 dockerd has its own folders, socket and pid file, and touches no firewall and no bridge: it harms nothing of the host.
 """
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("docker")]
 IMAGE = "test/busybox:1"
 APPLETS = ("sh", "sleep", "echo", "cat", "true", "stty", "seq", "id")
 START = 30.0
+DOCKERD = os.environ.get("CORTEN_DOCKERD", "dockerd")
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Docker:
         files = ("--config-file", f"{self.folder}/daemon.json", "--containerd", self.cortend.address)
         rest = ("-H", self.host, "--live-restore", f"--cgroup-parent=/{self.cgroup}")
         with (self.folder / "dockerd.log").open("ab") as log:
-            argv = ["dockerd", *own, *files, *nothing, *rest]
+            argv = [DOCKERD, *own, *files, *nothing, *rest]
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(lambda: self.try_("info").returncode == 0, "dockerd answers", START)
 
@@ -81,7 +84,7 @@ class Docker:
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Docker]:
-    for program in ("dockerd", "docker", "runc"):
+    for program in (DOCKERD, "docker", "runc"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     if os.geteuid():
