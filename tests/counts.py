@@ -11,8 +11,6 @@ COUNTS: dict[str, tuple[int, int]] = {
     "cancel steps": (1, 10),
     "abandoned lives": (8, 100),
     "prepared beside cleanups": (300, 3000),
-    "containers for memory": (10, 40),
-    "life cycles": (5, 50),
     "crowd of containers": (16, 200),
     "steps of a killed daemon": (3, 8),
     "group commit writers": (16, 64),

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from counts import COUNTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -31,6 +32,17 @@ def test_each_family_is_packaged_checked_and_typed(family: Path) -> None:
             assert family.name in contract["modules"]
     assert (family / "py.typed").exists()
     assert (family / "registration.py").exists()
+
+
+def test_each_scenario_of_the_table_of_counts_is_run_by_a_test() -> None:
+    found = {
+        call.args[0].value
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "count" and call.args
+        if isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
+    }
+    assert found == set(COUNTS)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda path: path.name)
