@@ -59,6 +59,7 @@ async def tree(daemon: Daemon, name: str, snapshotter: str = "overlayfs") -> obj
                 return describe(root)
 
 
+@pytest.mark.timeout(120 + 10 * count("kill during unpack"))
 async def test_killed_at_any_moment(registry: str) -> None:
     name, times = f"{registry}/lib/many:v1", count("kill during unpack")
     with running_daemon() as daemon:
