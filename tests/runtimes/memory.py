@@ -12,7 +12,7 @@ from pathlib import Path
 
 from corten.contracts.runtime import Stdio
 from corten.zygote.client import Zygote
-from runtimes.world import NAMESPACE, World, folder, opened, process
+from runtimes.world import NAMESPACE, World, folder, opened, process, shim_processes
 
 
 def smaps(pid: int) -> dict[str, int]:
@@ -39,7 +39,9 @@ async def measure(world: World, number: int) -> None:
         await task.stats()
         tasks.append(task)
     records = [json.loads(path.read_text()) for path in world.tasks.glob("*/bootstrap.json")]
+    await asyncio.sleep(1)  # workers have parked
     shims = [smaps(record["corten"]["pid"]) for record in records]
+    workers = [pid for record in records for pid in shim_processes(record["corten"]["pid"])[1:]]
     zygote = smaps(world.zygote.pid)
     for task in tasks:
         await task.kill(9)
@@ -50,6 +52,7 @@ async def measure(world: World, number: int) -> None:
     await runtime.close()
     for kind in ("Pss", "Private_Dirty", "Shared_Clean", "Pss_Anon"):
         print(f"shim {kind:14} median {statistics.median(shim[kind] for shim in shims):8.0f} KiB")
+    print(f"{len(workers)} workers have not parked")
     print(f"zygote Pss {zygote['Pss']} KiB, Rss {zygote['Rss']} KiB")
     for name, times in (("create", creating), ("start", starting), ("delete", deleting)):
         print(f"{name:7} median {statistics.median(times) * 1000:6.1f} ms")

@@ -15,7 +15,7 @@ from corten.contracts.runtime import CreateOptions, Status, Stdio
 from corten.errors import CortenError, NotFound
 from corten_runtimes.config import RuncConfig
 from runtimes.conftest import clear
-from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process
+from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process, signal_shim
 
 pytestmark = pytest.mark.integration
 KUBERNETES = "io.kubernetes.cri.sandbox-id"
@@ -111,7 +111,7 @@ async def test_a_pods_shim_that_dies_takes_its_tasks_and_no_others(world: World,
     other = await runtime.create(NAMESPACE, "c", _pod(world, "other"))
     pids = [await task.start() for task in doomed]
     await other.start()
-    os.kill(_shim(world, "a"), signal.SIGKILL)
+    signal_shim(_shim(world, "a"), signal.SIGKILL)
     assert [(await task.wait()).status for task in doomed] == [137, 137]
     await eventually(lambda: len(world.exchange.topics) == 4)
     assert not any(alive(pid) for pid in pids)
@@ -159,7 +159,7 @@ async def test_a_pod_whose_shim_died_with_the_daemon_is_buried_whole(world: Worl
     first = await world.runtime()
     pids = [await (await first.create(NAMESPACE, id, _pod(world, "pod"))).start() for id in ("a", "b")]
     await first.close()
-    os.kill(_shim(world, "a"), signal.SIGKILL)
+    signal_shim(_shim(world, "a"), signal.SIGKILL)
     second = await world.runtime()
     for id in ("a", "b"):
         with pytest.raises(NotFound):

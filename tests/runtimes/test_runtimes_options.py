@@ -88,7 +88,7 @@ async def test_a_shim_joins_the_cgroup_that_is_named(world: World, runtime: Any)
     try:
         task = await runtime.create(NAMESPACE, "t", _with(world.options("/bin/true"), shim_cgroup=f"/{group.name}"))
         shim = int(Path(f"/proc/{task.pid}/stat").read_text().rpartition(")")[2].split()[1])
-        assert (group / "cgroup.procs").read_text().split() == [str(shim)]
+        await eventually(lambda: (group / "cgroup.procs").read_text().split() == [str(shim)])  # its worker has parked
         await task.delete()
     finally:
         await eventually(lambda: _removed(group))

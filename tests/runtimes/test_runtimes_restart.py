@@ -18,7 +18,7 @@ from corten.errors import NotFound
 from corten_runtimes.config import RuncConfig
 from counts import count
 from runtimes.conftest import clear
-from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process
+from runtimes.world import NAMESPACE, RUNC, Reader, World, alive, eventually, process, signal_shim
 
 pytestmark = pytest.mark.integration
 
@@ -91,7 +91,7 @@ async def test_a_shim_that_dies_takes_its_container_and_no_other(world: World, r
     await other.start()
     waiting = asyncio.ensure_future(doomed.wait())
     await asyncio.sleep(0.05)
-    os.kill(_shim(world, "doomed"), signal.SIGKILL)
+    signal_shim(_shim(world, "doomed"), signal.SIGKILL)
     ended = await asyncio.wait_for(waiting, 10)
     assert (ended.pid, ended.status) == (pid, 137)
     with pytest.raises(NotFound):
@@ -110,7 +110,7 @@ async def test_a_shim_that_died_with_the_daemon_is_cleaned_up(world: World) -> N
     task = await first.create(NAMESPACE, "lost", world.options("/bin/sleep", "60"))
     pid = await task.start()
     await first.close()
-    os.kill(_shim(world, "lost"), signal.SIGKILL)
+    signal_shim(_shim(world, "lost"), signal.SIGKILL)
     second = await world.runtime()
     with pytest.raises(NotFound):
         await second.get(NAMESPACE, "lost")
@@ -126,7 +126,7 @@ async def test_a_hung_shim_delays_nobody_else(world: World) -> None:
         task = await first.create(NAMESPACE, id, world.options("/bin/sleep", "60"))
         await task.start()
     hung = _shim(world, "hung")
-    os.kill(hung, signal.SIGSTOP)
+    signal_shim(hung, signal.SIGSTOP)
     await first.close()
     second = await world.runtime()
     try:
@@ -174,7 +174,7 @@ async def test_a_binary_shim_is_adopted_and_lost_like_the_own(world: World) -> N
     try:
         task = await second.get(NAMESPACE, "stays")
         assert (task.pid, (await task.state()).status) == (pids["stays"], Status.RUNNING)
-        os.kill(_shim_of(pids["dies"]), signal.SIGKILL)
+        signal_shim(_shim_of(pids["dies"]), signal.SIGKILL)
         await eventually(lambda: world.exchange.topics == ["/tasks/exit", "/tasks/delete"])
         assert not alive(pids["dies"])
         await task.kill(9)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -141,13 +142,25 @@ class Bundle:
 
     def pid_of_shim(self) -> int:
         path = (self.folder / place.RECORD).read_text()
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"unix {path}" in _listening(process):
-                    return int(process.name)
-            except OSError:
-                continue
-        return 0
+        found, deadline = 0, time.monotonic() + 20
+        while not found and time.monotonic() < deadline:
+            with socket.socket(socket.AF_UNIX) as client:
+                if client.connect_ex(path.removeprefix("unix://")):
+                    return 0
+                found = _keeper(path)  # a worker comes for whoever connects
+        return found
+
+
+def _keeper(path: str) -> int:
+    """The process that stays of the shim whose worker listens there."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"unix {path}" in _listening(process):
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                return int(parent if Path(f"/proc/{parent}/comm").read_text() == "corten-shim\n" else process.name)
+        except OSError:
+            continue
+    return 0
 
 
 def _listening(process: Path) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -248,6 +249,24 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def shim_processes(shim: int) -> list[int]:
+    """The keeper of a shim, whose pid is the shim's, and its worker if it has one now."""
+    children = map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text().split())
+    return [shim, *(pid for pid in children if "corten-shim" in Path(f"/proc/{pid}/comm").read_text())]
+
+
+def signal_shim(shim: int, number: int) -> None:
+    """Send a signal to all of a shim; returns when SIGKILL has ended it."""
+    os.kill(shim, signal.SIGSTOP)  # it forks no worker now
+    pids = shim_processes(shim)
+    for pid in reversed(pids):
+        os.kill(pid, number)
+    deadline = time.monotonic() + 10
+    while number == signal.SIGKILL and any(map(alive, pids)):
+        assert time.monotonic() < deadline, pids
+        time.sleep(0.002)
 
 
 class Reader:

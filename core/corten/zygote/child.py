@@ -88,7 +88,7 @@ def _ready(payload: bytes, fds: list[int], ready: Callable[[bytes], None]) -> No
 
 
 class _Reply:
-    """The answer of a detached process, given once."""
+    """The answer of a detached process, given once, or by a child of it."""
 
     __slots__ = ("_private", "given")
 
@@ -98,6 +98,11 @@ class _Reply:
     def __call__(self, answer: bytes) -> None:
         self.given = True
         frames.send_frame(self._private, 0, answer)
+        self._private.close()
+
+    def forgo(self) -> None:
+        """Leave the answer to a child that has been forked."""
+        self.given = True
         self._private.close()
 
 

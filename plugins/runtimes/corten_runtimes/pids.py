@@ -22,9 +22,23 @@ def runs(pid: int, start: int) -> bool:
 
 
 def kill(pid: int, start: int) -> None:
-    """End the process of that pid and start, if it is there."""
+    """End the shim of that pid and start, if it is there, and its worker, which would see its end a little later."""
     if runs(pid, start):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        for each in (pid, *_workers(pid)):
+            try:
+                os.kill(each, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def _workers(pid: int) -> list[int]:
+    """Children of the same name; the others are the containers' processes."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if _name(child) == _name(pid)]
+    except OSError:
+        return []
+
+
+def _name(pid: int | str) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()

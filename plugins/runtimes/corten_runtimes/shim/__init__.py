@@ -4,6 +4,7 @@ One thread on epoll, protobuf and nothing heavier, because there is one of it fo
 logging, no subprocess, no grpc, and after the fork no import. It speaks `containerd.task.v2.Task` (and v3, which has
 the same messages) over ttrpc on a unix socket, drives runc by posix_spawn, and is the reaper of all that runc starts.
 
+    keeper    the process that stays;  worker  the one that works for a while;  parcel  what one leaves to the next
     loop      epoll, timers, and generators as cheap coroutines
     reaper    exit statuses, also of processes not yet known
     spawn     a command, and runc with its errors

@@ -60,7 +60,7 @@ class Audience:
             os.close(fd)
             return
         self._readers[fd] = _Reader()
-        self._loop.watch(fd, 0, lambda events: self._ready(fd, events))  # errors are told always: it has left
+        self._loop.watch(fd, 0, partial(self._ready, fd))  # errors are told always: it has left
 
     def send(self, data: bytes) -> None:
         """Give all of them a piece of output; to be called when none is behind."""
@@ -165,9 +165,9 @@ class Input:
             self._sink = -1
 
     def _listen(self, fd: int) -> None:
-        self._loop.watch(fd, IN, lambda _: self._fill(fd))
+        self._loop.watch(fd, IN, partial(self._fill, fd))
 
-    def _fill(self, fd: int) -> None:
+    def _fill(self, fd: int, events: int) -> None:
         try:
             self._pending = os.read(fd, CHUNK)
         except BlockingIOError:

@@ -42,11 +42,6 @@ class Cgroups:
             raise FailedPrecondition("cgroup metrics: the container has no cgroup (any more)")
         return cgroups_v2.read(self.unified) if self.unified else cgroups_v1.read(self.paths)
 
-    def packed_metrics(self) -> bytes:
-        """`metrics` as a line with the message's name, and its bytes."""
-        metrics = self.metrics()
-        return b"%s\n%s" % (metrics.DESCRIPTOR.full_name.encode(), metrics.SerializeToString())
-
 
 def of_process(pid: int) -> Cgroups:
     """The cgroups that a process is in; empty if it has gone."""

@@ -25,7 +25,6 @@ from corten.linux import mount
 assert sys.platform != "win32"
 
 from . import cgroups, direct, files, spawn
-from .apart import apart
 from .events import Announcer
 from .logger import Logger
 from .loop import Later, Loop, Steps
@@ -95,7 +94,7 @@ class Container:
                     os.mkdir(rootfs, 0o711)
                 except FileExistsError:
                     pass
-                apart(lambda: _mount(making.rootfs, rootfs))
+                _mount(making.rootfs, rootfs)
             try:
                 pid = 0 if making.checkpoint else (yield from self._create())
             except BaseException:
@@ -168,13 +167,14 @@ class Container:
         if everything and not exec_id:
             yield from self._runc(["kill", "--all", self.id, str(signal_)])
             return
+        self._reaper.told(0)
         process.require("kill")
         if not process.pid:
             raise FailedPrecondition(f"{process.name}: cannot kill: it was not started")
         if process.status in (PAUSED, PAUSING):
             yield from self._runc(["kill", self.id, str(signal_)])
             return
-        # Not reaped yet (this is its parent), so the pid is still its own.
+        # Not reaped yet, as far as the keeper has told until now, so the pid is still its own.
         with mapped(f"{process.name}: signal {signal_}", {ProcessLookupError: NotFound, OSError: InvalidArgument}):
             os.kill(process.pid, signal_)
 
@@ -246,7 +246,10 @@ class Container:
             yield from self._remove_remains()
             raise
         self._find_cgroups()
-        self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
+        self._watch_oom()
+
+    def _watch_oom(self) -> None:
+        self._oom = OomWatch.start(self._loop, self.cgroups, partial(self._announce.oom, self))
 
     def _start_init(self, init: Process) -> Steps[None]:
         if init.streams is not None:
@@ -257,7 +260,7 @@ class Container:
                 init.status = RUNNING
             self._announce.start(self, init)
             return
-        self._oom = OomWatch.start(self._loop, self.cgroups, lambda: self._announce.oom(self))
+        self._watch_oom()
         if not (self.making.direct_start and (yield from direct.start(self._loop, self._state, init.reaped))):
             yield from self._runc(["start", self.id])
         if init.outcome is None:
@@ -343,9 +346,10 @@ class Container:
     def _born(self, process: Process, pid_file: str) -> None:
         process.pid = int(files.content(pid_file))
         later = process.reaped = self._reaper.expect(process.pid)
-        later.then(lambda: self._ended(process, later.value or Ended(255, 0)))
+        later.then(partial(self._ended, process))
 
-    def _ended(self, process: Process, ended: Ended) -> None:
+    def _ended(self, process: Process) -> None:
+        ended = process.reaped.value or Ended(255, 0)
         process.outcome, process.status = ended, STOPPED
         if process.streams is not None:
             process.streams.ended()

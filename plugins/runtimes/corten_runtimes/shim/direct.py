@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -36,7 +37,7 @@ def start(loop: Loop, state: str, reaped: Later[Ended]) -> Steps[bool]:
         return False
     told: Later[None] = Later()
     loop.watch(fd, IN | HANGUP, lambda _: told.set(None))
-    reaped.then(lambda: told.set(None))  # a dead init never writes
+    reaped.then(partial(told.set, None))  # a dead init never writes
     try:
         yield from told.wait()
         loop.forget(fd)

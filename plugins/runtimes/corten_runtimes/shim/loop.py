@@ -101,12 +101,28 @@ class Loop:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[Timer] = []
         self._sequence = 0
-        self._running = True
+        self.running = True
         self._wakeup: tuple[int, ...] = ()
+        self.operations = 0
+        """How many generators are driven now."""
 
-    def open(self) -> None:
-        """Make the loop's descriptor; nothing can be watched before."""
-        self._epoll = select.epoll()
+    def open(self, epoll: select.epoll | None = None) -> None:
+        """Take the loop's descriptor, or make it; nothing can be watched before."""
+        self._epoll = epoll or select.epoll()
+
+    @property
+    def handlers(self) -> dict[int, Callable[[int], None]]:
+        """Who is called for what is watched. (What `watched` takes up.)"""
+        return self._handlers
+
+    def watched(self, handlers: dict[int, Callable[[int], None]]) -> None:
+        """Know who is to be called for what is watched by the loop's descriptor already."""
+        self._handlers.update(handlers)
+
+    @property
+    def timers(self) -> int:
+        """How many calls are to come."""
+        return len(self._timers)
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler` whenever one of `events` holds for `fd`."""
@@ -153,39 +169,54 @@ class Loop:
 
     def drive(self, steps: Steps[T], finish: Callable[[T | None, BaseException | None], None]) -> None:
         """Run a generator to its end, over all its waits, and tell `finish` its value or its error."""
+        self.operations += 1
+        self._advance(steps, finish)
+
+    def _advance(self, steps: Steps[T], finish: Callable[[T | None, BaseException | None], None]) -> None:
         try:
             later = next(steps)
         except StopIteration as end:
+            self.operations -= 1
             finish(end.value, None)
         except Exception as error:
+            self.operations -= 1
             finish(None, error)
         else:
-            later.then(lambda: self.drive(steps, finish))
+            later.then(lambda: self._advance(steps, finish))
 
     def run(self) -> None:
         """Serve until `stop`."""
-        while self._running:
+        while self.running:
             self.turn(-1)
 
-    def turn(self, longest: float) -> None:
-        """Wait for something to do, at most so many seconds (-1: for ever), and do it."""
+    def turn(self, longest: float) -> bool:
+        """Wait for something to do, at most so many seconds (-1: for ever), and do it; False if nothing was told."""
         timer = self._next_timer()
-        for fd, events in self._epoll.poll(timer if longest < 0 else longest):
+        told = self._epoll.poll(timer if longest < 0 else longest)
+        for fd, events in told:
             handler = self._handlers.get(fd)
             if handler is not None:
                 handler(events)
         self._run_timers()
+        return bool(told)
 
     def release(self) -> None:
         """Close the descriptors of the loop's own; it is of no further use."""
+        self.ignore_children()
         self._epoll.close()
+
+    def ignore_children(self) -> None:
+        """Undo `on_child`."""
+        if self._wakeup:
+            self.forget(self._wakeup[0])
+            _signal.set_wakeup_fd(-1)
         for fd in self._wakeup:
             os.close(fd)
         self._wakeup = ()
 
     def stop(self) -> None:
         """Let `run` return after the handlers under way."""
-        self._running = False
+        self.running = False
 
     def _next_timer(self) -> float:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1

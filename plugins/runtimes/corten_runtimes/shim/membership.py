@@ -1,7 +1,8 @@
-"""Putting the shim itself into a cgroup (`shim_cgroup` of runc's options)."""
+"""Putting the shim's own processes into a cgroup (`shim_cgroup` of runc's options)."""
 
 import os
 import sys
+from collections.abc import Iterable
 
 from corten.errors import InvalidArgument
 
@@ -11,8 +12,8 @@ assert sys.platform != "win32"
 from . import cgroups, files
 
 
-def join(group: str) -> None:
-    """Move this process to the cgroup of that path in every hierarchy that has it; all of cgroup v2's, or of v1's.
+def join(group: str, pids: Iterable[int]) -> None:
+    """Move processes to the cgroup of that path in every hierarchy that has it; all of cgroup v2's, or of v1's.
 
     Raises InvalidArgument if there is no such cgroup: as in containerd it is not made.
     """
@@ -20,7 +21,8 @@ def join(group: str) -> None:
     if not found:
         raise InvalidArgument(f"shim_cgroup {group!r}: there is no such cgroup (make it first)")
     for path in found:
-        files.write(f"{path}/cgroup.procs", b"%d" % os.getpid())
+        for pid in pids:
+            files.write(f"{path}/cgroup.procs", b"%d" % pid)
 
 
 def directories(group: str) -> list[str]:

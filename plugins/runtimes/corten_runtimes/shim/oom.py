@@ -19,8 +19,9 @@ from .loop import IN, URGENT, Loop
 class OomWatch:
     """Watches until `close`."""
 
-    def __init__(self, loop: Loop, fds: list[int]) -> None:
-        self._loop, self._fds = loop, fds
+    def __init__(self, loop: Loop, fds: list[int], path: str, call: Callable[[], None]) -> None:
+        self._loop, self._fds, self._path, self._call = loop, fds, path, call
+        self._seen = 0
 
     @classmethod
     def start(cls, loop: Loop, cgroups: Cgroups, call: Callable[[], None]) -> "OomWatch | None":
@@ -43,7 +44,7 @@ class OomWatch:
     def _eventfd(cls, loop: Loop, path: str, call: Callable[[], None]) -> "OomWatch":
         control = os.open(f"{path}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
         event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        watch = cls(loop, [event])
+        watch = cls(loop, [event], path, call)
         try:
             files.write(f"{path}/cgroup.event_control", b"%d %d" % (event, control))
         except OSError:
@@ -51,34 +52,33 @@ class OomWatch:
             raise
         finally:
             os.close(control)
-
-        def told(events: int) -> None:
-            os.eventfd_read(event)
-            if os.path.exists(f"{path}/memory.oom_control"):
-                call()
-            else:  # the removal of the cgroup is told the same way
-                watch.close()
-
-        loop.watch(event, IN, told)
+        loop.watch(event, IN, watch._killed)
         return watch
+
+    def _killed(self, events: int) -> None:
+        os.eventfd_read(self._fds[0])
+        if os.path.exists(f"{self._path}/memory.oom_control"):
+            self._call()
+        else:  # the removal of the cgroup is told the same way
+            self.close()
 
     @classmethod
     def _unified(cls, loop: Loop, path: str, call: Callable[[], None]) -> "OomWatch":
         fd = os.open(f"{path}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
-        watch = cls(loop, [fd])
-        seen = cgroups_files.table(path, "memory.events").get("oom_kill", 0)
-
-        def told(events: int) -> None:
-            nonlocal seen
-            try:
-                os.pread(fd, 4096, 0)
-            except OSError:
-                watch.close()
-                return
-            now = cgroups_files.table(path, "memory.events").get("oom_kill", 0)
-            if now > seen:
-                seen = now
-                call()
-
-        loop.watch(fd, URGENT, told)
+        watch = cls(loop, [fd], path, call)
+        watch._seen = watch._kills()
+        loop.watch(fd, URGENT, watch._changed)
         return watch
+
+    def _changed(self, events: int) -> None:
+        try:
+            os.pread(self._fds[0], 4096, 0)
+        except OSError:
+            self.close()
+            return
+        seen, self._seen = self._seen, max(self._seen, self._kills())
+        if self._seen > seen:
+            self._call()
+
+    def _kills(self) -> int:
+        return cgroups_files.table(self._path, "memory.events").get("oom_kill", 0)

@@ -35,6 +35,11 @@ class Publisher:
         self._sent = b""
         self._idle: list[Callable[[], None]] = []
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be delivered, nor somebody to be reached."""
+        return not self._queue and not self._waiting
+
     def publish(self, envelope: event_pb2.Envelope) -> None:
         """Queue an event."""
         if self.address:

@@ -23,7 +23,7 @@ class Pump:
     Both must be non-blocking. `ended` is called once.
     """
 
-    def __init__(self, loop: Loop, source: int, sink: int, ended: Callable[[], None], *, pipes: bool) -> None:
+    def __init__(self, loop: Loop, source: int, sink: int, ended: "Callable[[Pump], None]", *, pipes: bool) -> None:
         self._loop, self._source, self._sink, self._ended = loop, source, sink, ended
         self._pipes = pipes
         self._pending = b""
@@ -39,7 +39,7 @@ class Pump:
                 self._loop.forget(fd)
                 os.close(fd)
             ended, self._ended = self._ended, _nobody  # who is told refers to the pump: nothing is left to collect
-            ended()
+            ended(self)
 
     def finish(self) -> None:
         """Move what is there now, as fast as the sink takes it, then stop, whoever still holds the other end."""
@@ -116,5 +116,5 @@ class Pump:
             self._loop.watch(self._source, IN, self._fill)
 
 
-def _nobody() -> None:
+def _nobody(pump: Pump) -> None:
     """Whoever was to be told has been."""

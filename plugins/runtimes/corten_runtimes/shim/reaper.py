@@ -7,11 +7,12 @@ has ended before that file is read. While such a command is under way, statuses 
 import os
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from .keeper import EXIT
 from .loop import Later
 
 
@@ -29,6 +30,15 @@ class Reaper:
         self._expected: dict[int, Later[Ended]] = {}
         self._stash: dict[int, Ended] = {}
         self._births = 0
+        self._exits = -1
+
+    def kept(self) -> Any:
+        """What `take_up` needs; nothing is being born."""
+        return self._expected, self._exits
+
+    def take_up(self, state: Any) -> None:
+        """Go on with what another worker had."""
+        self._expected, self._exits = state
 
     def begin_birth(self) -> None:
         """A command that starts a process of unknown pid is about to run: keep statuses of unknown pids."""
@@ -60,6 +70,19 @@ class Reaper:
             if not pid:
                 return
             self._tell(pid, Ended(exit_status(status), time.time_ns()))
+
+    def read_exits(self, exits: int) -> None:
+        """From now on read the keeper's pipe when told to (`told`)."""
+        self._exits = exits
+
+    def told(self, events: int) -> None:
+        """Know what the keeper has reaped by now."""
+        try:
+            exits = os.read(self._exits, 256 * EXIT.size) if self._exits >= 0 else b""
+        except BlockingIOError:
+            return
+        for pid, status, at in EXIT.iter_unpack(exits):
+            self._tell(pid, Ended(exit_status(status), at))
 
     def _tell(self, pid: int, ended: Ended) -> None:
         later = self._expected.pop(pid, None)

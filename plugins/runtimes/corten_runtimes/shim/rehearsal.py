@@ -23,10 +23,12 @@ from google.protobuf.message import Message
 assert sys.platform != "win32"
 
 from . import entry, settings
-from .apart import apart
 from .facts import spec_facts
+from .keeper import PARKED, Keeper
+from .loop import IN, Loop
 from .server import listen
 from .service import SERVICES
+from .worker import Worker
 
 ROUNDS = 12
 """A function is rewritten after eight runs, its instructions some runs later."""
@@ -44,9 +46,9 @@ class Rehearsal:
             "runc_root": folder,
         }  # fmt: skip
         self._answers: list[bytes] = []
-        self._shim = entry.Shim()
-        entry.start(self._shim, settings.encode(told), self._answers.append)
-        self._loop = self._shim.loop
+        told = settings.decode(settings.encode(told))
+        self._keeper = entry.start(told)
+        self._worker = entry.take_on(entry.Shim(), self._keeper, told, self._answers.append)
         self._stream = 1
         self._started: list[int] = []
         self._fifos: list[int] = []
@@ -61,7 +63,6 @@ class Rehearsal:
             json.dump({**spec_facts({"linux": {"namespaces": [{"type": "pid"}]}}), "direct": True}, file)
         self._process(f"{bundle}/init.pid")
         create = pb.CreateTaskRequest(id=id, bundle=bundle, stdout=self._fifo(f"{bundle}/out"))
-        apart(lambda: None)  # mounts are made apart; here none is, for a zygote that is killed would leave it
         self._call("Create", create)
         self._state(f"{self._folder}/warm/{id}")
         self._call("Start", pb.StartRequest(id=id))
@@ -73,6 +74,8 @@ class Rehearsal:
             spec.spec.value = b'{"args":["true"]}'
             self._call("Exec", spec)
             self._call("Start", pb.StartRequest(id=id, exec_id=exec_id))
+        self._take_events()
+        self._follow()
         self._call("Stats", pb.StatsRequest(id=id))
         self._call("Pids", pb.PidsRequest(id=id))
         for exec_id in ("e", "l", ""):
@@ -96,8 +99,27 @@ class Rehearsal:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._client.close()
         self._events.close()
-        self._shim.close()
+        self._worker.shim.close()
+        self._keeper.close()
         os.chdir("/")
+
+    def keep(self) -> None:
+        """A keeper and workers that have nothing to do."""
+        keeper = Keeper("/")
+        if keeper.keep(_nothing) is None:
+            _follow_up(keeper)
+        keeper.close()
+
+    def _follow(self) -> None:
+        """Have another worker go on."""
+        first, second = self._worker, Worker(entry.Shim(), self._keeper)
+        second.unpack(first.pack())
+        first.shim.abandon()
+        self._worker = second
+
+    @property
+    def _loop(self) -> Loop:
+        return self._worker.shim.loop
 
     def _call(self, method: str, request: Message) -> None:
         self._stream += 2
@@ -135,7 +157,7 @@ class Rehearsal:
     def _take_events(self) -> None:
         """Be the events service until all were sent."""
         done: list[bool] = []
-        self._shim.publisher.when_idle(1.0, lambda: done.append(True))
+        self._worker.shim.publisher.when_idle(1.0, lambda: done.append(True))
         fd, _ = self._events._accept()  # type: ignore[attr-defined]
         peer = socket.socket(fileno=fd)
         decoder = frames.Decoder()
@@ -169,5 +191,19 @@ def _one(folder: str, number: int) -> None:
     rehearsal = Rehearsal(folder, number)
     try:
         rehearsal.round()
+        rehearsal.keep()
     finally:
         rehearsal.close()
+
+
+def _follow_up(keeper: Keeper) -> None:
+    """What a worker of `keep` does: it parks, and the second has the keeper end."""
+    if keeper.parked:
+        os._exit(0)
+    keeper.epoll.register(keeper.lot[1].fileno(), IN)
+    keeper.lot[0].send(b"\0")
+    os._exit(PARKED)
+
+
+def _nothing() -> None:
+    """In place of letting go of the socket to the daemon."""

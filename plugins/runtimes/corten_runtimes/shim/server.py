@@ -4,8 +4,9 @@
 import _socket
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 from corten.api.ttrpc import request_pb2
 from corten.errors import InvalidArgument, Unimplemented, code_of
@@ -14,7 +15,7 @@ from corten.wire.ttrpc import frames
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from .loop import IN, OUT, Loop
+from .loop import IN, OUT, Later, Loop
 
 BACKLOG = 128
 _RECEIVE = 64 * 1024
@@ -32,6 +33,14 @@ def listen(path: str) -> _socket.socket:
     return listener
 
 
+class Deferred(NamedTuple):
+    """An answer that may be long in coming, in place of the steps to it: a worker may end before (see `keeper`)."""
+
+    later: Later[Any]
+    make: Callable[[Any], Any]
+    """The message, of the value."""
+
+
 class Server:
     """Serves tables of methods, by the names of their services, to whoever connects."""
 
@@ -40,6 +49,20 @@ class Server:
         self._listener: _socket.socket | None = None
         self.services = services
         self._connections: set[_Connection] = set()
+
+    def kept(self) -> Any:
+        """What `take_up` needs."""
+        return self._listener, self._connections
+
+    def abandon(self) -> None:
+        """Close none of its sockets when it goes: another has them."""
+        for peer in (self._listener, *(connection.peer for connection in self._connections)):
+            if peer is not None:
+                peer.detach()
+
+    def take_up(self, state: Any) -> None:
+        """Go on with what another worker had."""
+        self._listener, self._connections = state
 
     def serve(self, listener: _socket.socket) -> None:
         """Accept connections; `close` ends that."""
@@ -69,7 +92,7 @@ class Server:
 
 class _Connection:
     def __init__(self, server: Server, loop: Loop, peer: _socket.socket, all: "set[_Connection]") -> None:
-        self._server, self._loop, self._peer, self._all = server, loop, peer, all
+        self._server, self._loop, self.peer, self._all = server, loop, peer, all
         self._decoder = frames.Decoder()
         self.unsent = b""
         loop.watch(peer.fileno(), IN, self._ready)
@@ -77,12 +100,12 @@ class _Connection:
     def _ready(self, events: int) -> None:
         if events & OUT:
             self._flush()
-        if events & ~OUT and self._peer.fileno() >= 0:
+        if events & ~OUT and self.peer.fileno() >= 0:
             self._receive()
 
     def _receive(self) -> None:
         try:
-            data = self._peer.recv(_RECEIVE)
+            data = self.peer.recv(_RECEIVE)
             received = self._decoder.feed(data) if data else None
         except BlockingIOError:
             return
@@ -109,10 +132,16 @@ class _Connection:
         except Exception as error:
             self._answer(stream, None, error)
             return
-        self._loop.drive(steps, lambda value, error: self._answer(stream, value, error))
+        if isinstance(steps, Deferred):
+            steps.later.then(partial(self._give, stream, steps))
+        else:
+            self._loop.drive(steps, lambda value, error: self._answer(stream, value, error))
+
+    def _give(self, stream: int, deferred: Deferred) -> None:
+        self._answer(stream, deferred.make(deferred.later.value), None)
 
     def _answer(self, stream: int, message: Any, error: BaseException | None) -> None:
-        if self._peer.fileno() < 0:
+        if self.peer.fileno() < 0:
             return
         response = request_pb2.Response()
         if error is not None:
@@ -126,16 +155,16 @@ class _Connection:
     def _flush(self) -> None:
         try:
             if self.unsent:
-                self.unsent = self.unsent[self._peer.send(self.unsent) :]
+                self.unsent = self.unsent[self.peer.send(self.unsent) :]
         except BlockingIOError:
             pass
         except OSError:
             self._close()
             return
-        self._loop.change(self._peer.fileno(), IN | OUT if self.unsent else IN)
+        self._loop.change(self.peer.fileno(), IN | OUT if self.unsent else IN)
 
     def _close(self) -> None:
-        self._loop.forget(self._peer.fileno())
-        self._peer.close()
+        self._loop.forget(self.peer.fileno())
+        self.peer.close()
         self.unsent = b""
         self._all.discard(self)

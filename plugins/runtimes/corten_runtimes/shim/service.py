@@ -16,13 +16,13 @@ from google.protobuf.empty_pb2 import Empty
 assert sys.platform != "win32"
 
 from . import files, records
-from .apart import apart
 from .container import EXECS_MAX, Container, Making
 from .events import Announcer, stamp
 from .facts import spec_facts
 from .loop import Loop, Steps
 from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
-from .reaper import Reaper
+from .reaper import Ended, Reaper
+from .server import Deferred
 from .spawn import DEADLINE, RuncSettings
 from .streams import Stdio
 
@@ -41,7 +41,7 @@ VERSION = "corten/2"
 1: one container, no service beside the task API. 2: several containers; `corten.shim.v1.Streams`.
 """
 
-Handler = Callable[[Any], Steps[Any]]
+Handler = Callable[[Any], Steps[Any] | Deferred]
 
 
 class TaskService:
@@ -55,6 +55,8 @@ class TaskService:
         self._containers: dict[str, Container] = {}
         self._creating: set[str] = set()
         self._made = 0
+        self.pid = os.getpid()
+        """What is told as the shim's pid."""
         self.methods: Mapping[str, tuple[Any, Handler]] = {
             "State": (task.StateRequest, self.state),
             "Create": (task.CreateTaskRequest, self.create),
@@ -74,6 +76,14 @@ class TaskService:
             "Connect": (task.ConnectRequest, self.connect),
             "Shutdown": (task.ShutdownRequest, self.shutdown),
         }
+
+    def kept(self) -> Any:
+        """What `take_up` needs."""
+        return self.settings, self._containers, self._made
+
+    def take_up(self, state: Any) -> None:
+        """Go on with what another worker had."""
+        self.settings, self._containers, self._made = state
 
     @property
     def busy(self) -> bool:
@@ -124,12 +134,8 @@ class TaskService:
         return response
         yield
 
-    def wait(self, request: task.WaitRequest) -> Steps[task.WaitResponse]:
-        ended = yield from self._container(request.id).process(request.exec_id).exited.wait()
-        response = task.WaitResponse(exit_status=ended.status)
-        if ended.at:
-            stamp(response.exited_at, ended.at)
-        return response
+    def wait(self, request: task.WaitRequest) -> Deferred:
+        return Deferred(self._container(request.id).process(request.exec_id).exited, _waited)
 
     def pids(self, request: task.PidsRequest) -> Steps[task.PidsResponse]:
         response = task.PidsResponse()
@@ -192,17 +198,16 @@ class TaskService:
         return Empty()
 
     def stats(self, request: task.StatsRequest) -> Steps[task.StatsResponse]:
-        cgroups = self._container(request.id).cgroups
-        kind, _, value = apart(cgroups.packed_metrics).partition(b"\n")
+        metrics = self._container(request.id).cgroups.metrics()
         response = task.StatsResponse()
-        response.stats.type_url, response.stats.value = kind.decode(), value
+        response.stats.type_url, response.stats.value = metrics.DESCRIPTOR.full_name, metrics.SerializeToString()
         return response
         yield
 
     def connect(self, request: task.ConnectRequest) -> Steps[task.ConnectResponse]:
         container = self._containers.get(request.id)
         task_pid = container.init.pid if container else 0
-        return task.ConnectResponse(shim_pid=os.getpid(), task_pid=task_pid, version=VERSION)
+        return task.ConnectResponse(shim_pid=self.pid, task_pid=task_pid, version=VERSION)
         yield
 
     def shutdown(self, request: task.ShutdownRequest) -> Steps[Empty]:
@@ -230,7 +235,7 @@ class TaskService:
         return Making(
             id=request.id,
             bundle=request.bundle,
-            rootfs=request.rootfs,
+            rootfs=tuple(request.rootfs),
             stdio=Stdio(request.stdin, request.stdout, request.stderr, request.terminal),
             runc=RuncSettings(
                 binary=options.binary_name or self.settings["runc"],
@@ -250,6 +255,13 @@ class TaskService:
             direct_start=tried,
             direct_delete=tried and bool(facts.get("plain")) and not options.systemd_cgroup,
         )
+
+
+def _waited(ended: Ended) -> task.WaitResponse:
+    response = task.WaitResponse(exit_status=ended.status)
+    if ended.at:
+        stamp(response.exited_at, ended.at)
+    return response
 
 
 def _visible(process: Process) -> str:

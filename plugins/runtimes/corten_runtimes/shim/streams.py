@@ -10,6 +10,7 @@ terminal, to a log and those who attach (see `logged`), or to a program of the u
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
@@ -105,6 +106,7 @@ class Streams:
         if self._console is not None:
             self._attach(self._console.master())
             self._console.close()
+            self._console = None
         for planned in self._planned:
             self._begin(planned)
         self._planned.clear()
@@ -284,15 +286,14 @@ class Streams:
 
     def _pump(self, source: int, sink: int, output: bool) -> None:
         pumps: list[Any] = self._outputs if output else self._inputs
+        pumps.append(Pump(self._loop, source, sink, partial(self._pumped, output), pipes=self._master < 0))
 
-        def ended() -> None:
-            if pump in pumps:
-                pumps.remove(pump)
-            if output and not self._outputs:
-                self._outputs_ended()
-
-        pump = Pump(self._loop, source, sink, ended, pipes=self._master < 0)
-        pumps.append(pump)
+    def _pumped(self, output: bool, pump: Pump) -> None:
+        pumps: list[Any] = self._outputs if output else self._inputs
+        if pump in pumps:
+            pumps.remove(pump)
+        if output and not self._outputs:
+            self._outputs_ended()
 
     def _outputs_ended(self) -> None:
         """All that is copied is at its end: the client sees it when the holders go too."""
