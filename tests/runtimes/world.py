@@ -254,7 +254,14 @@ def alive(pid: int) -> bool:
 def shim_processes(shim: int) -> list[int]:
     """The keeper of a shim, whose pid is the shim's, and its worker if it has one now."""
     children = map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text().split())
-    return [shim, *(pid for pid in children if "corten-shim" in Path(f"/proc/{pid}/comm").read_text())]
+    return [shim, *(pid for pid in children if _name(pid) == "corten-shim")]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""  # it has ended
 
 
 def signal_shim(shim: int, number: int) -> None:
