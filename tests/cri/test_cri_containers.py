@@ -9,6 +9,7 @@ import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
 from cri.cri_world import Cri, CriNode, until
+from cri.cri_world import context as linux
 
 pytestmark = pytest.mark.integration
 
@@ -131,11 +132,13 @@ async def test_containers_are_records_of_the_namespace_k8s_io(cri: Cri, node: Cr
     assert "io.cri-containerd.container.metadata" in ctr("containers", "info", container)
 
 
-async def test_the_same_request_twice_is_one_container(cri: Cri) -> None:
+async def test_the_same_request_twice_at_a_time_is_one_container_and_later_the_name_is_taken(cri: Cri) -> None:
     pod = await cri.run_pod()
     config = cri.config("sleep", "1000")
     first, second = await asyncio.gather(cri.create(pod, config), cri.create(pod, config))
-    assert first == second == await cri.create(pod, config)
+    assert first == second
+    with pytest.raises(AlreadyExists, match=f"taken by {first}"):
+        await cri.create(pod, config)
     await cri.start(first)
     with pytest.raises(AlreadyExists, match=f"taken by {first}"):
         await cri.create(pod, config)
@@ -198,7 +201,9 @@ async def test_resources_are_set_changed_and_told(cri: Cri) -> None:
     pid = (await cri.info(container))["pid"]
     assert _memory_limit(pid) == 64 << 20
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "500"
-    assert (await cri.status(container)).resources.linux == resources
+    told = (await cri.status(container)).resources.linux
+    told.ClearField("memory_swap_limit_in_bytes")  # set where the host can limit swap
+    assert told == resources
     update = pb.LinuxContainerResources(memory_limit_in_bytes=96 << 20, cpu_quota=25_000)
     request = pb.UpdateContainerResourcesRequest(container_id=container, linux=update)
     await cri.call("UpdateContainerResources", request)
@@ -261,3 +266,41 @@ async def test_malformed_requests_name_what_is_wrong(cri: Cri) -> None:
             await cri.create(pod, config)
     with pytest.raises(NotFound):
         await cri.create("0000", cri.config("true"))
+
+
+async def test_a_stop_whose_client_gave_up_kills_nothing(cri: Cri) -> None:
+    pod = await cri.run_pod()
+    container = await cri.started(pod, "sh", "-c", "trap : TERM; while true; do sleep 0.1; done")
+    with pytest.raises(CortenError):
+        request = pb.StopContainerRequest(container_id=container, timeout=2)
+        await cri.call("StopContainer", request, timeout=0.5)
+    await asyncio.sleep(2.5)
+    assert (await cri.status(container)).state == pb.CONTAINER_RUNNING
+    await cri.stop(container, timeout=1)
+    assert (await cri.status(container)).state == pb.CONTAINER_EXITED
+
+
+async def test_a_status_always_has_the_limits_that_are_in_force(cri: Cri) -> None:
+    pod = await cri.run_pod()
+    plain = await cri.create(pod, cri.config("sleep", "1000"))
+    assert (await cri.status(plain)).resources.HasField("linux")
+    config = cri.config("sleep", "1000")
+    config.linux.resources.CopyFrom(pb.LinuxContainerResources(memory_limit_in_bytes=64 << 20, cpu_shares=512))
+    limited = await cri.create(pod, config)
+    told = (await cri.status(limited)).resources.linux
+    assert (told.memory_limit_in_bytes, told.cpu_shares) == (64 << 20, 512)
+    change = pb.LinuxContainerResources(memory_limit_in_bytes=128 << 20)
+    await cri.call("UpdateContainerResources", pb.UpdateContainerResourcesRequest(container_id=limited, linux=change))
+    told = (await cri.status(limited)).resources.linux
+    assert (told.memory_limit_in_bytes, told.cpu_shares) == (128 << 20, 512)
+
+
+async def test_a_privileged_container_may_write_to_sys_beside_a_pause_process(cri: Cri) -> None:
+    pod_config = cri.networked()
+    pod_config.linux.security_context.privileged = True
+    pod = await cri.run_pod(pod_config)
+    options = pb.NamespaceOption(network=pb.POD, pid=pb.POD)
+    container = await cri.started(pod, "sleep", "1000", linux=linux(privileged=True, namespace_options=options))
+    mounts = await cri.output(container, "cat", "/proc/self/mountinfo")
+    (sys,) = (line for line in mounts.splitlines() if " /sys " in line)
+    assert sys.endswith("sysfs sysfs rw") and " /sys rw" in sys

@@ -148,7 +148,10 @@ async def test_a_daemon_killed_while_it_removes_a_pod_can_be_asked_again(frail: 
         await cri.pull()
         pod = await cri.run_pod(cri.networked())
         container = await cri.started(pod, "sleep", "1000")
-        pid, path = (await cri.info(container))["pid"], (await cri.pod_info(pod))["sandboxMetadata"]["NetNSPath"]
+        pid, path = (
+            (await cri.info(container))["pid"],
+            (await cri.pod_info(pod))["sandboxMetadata"]["Metadata"]["NetNSPath"],
+        )
         kept = frail.daemon.root / "io.containerd.grpc.v1.cri"
         reached: Callable[[], bool] = {
             "container": lambda: not os.path.exists(f"/proc/{pid}"),

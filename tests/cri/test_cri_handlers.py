@@ -36,7 +36,7 @@ async def test_a_handler_may_want_a_pause_process_from_an_image(node: CriNode) -
         assert Path(f"/proc/{info['pid']}/cmdline").read_bytes() == b"sleep\x001000\0"
         assert (
             Path(f"/proc/{info['pid']}/ns/net").stat().st_ino
-            == Path(info["sandboxMetadata"]["NetNSPath"]).stat().st_ino
+            == Path(info["sandboxMetadata"]["Metadata"]["NetNSPath"]).stat().st_ino
         )
         assert (await cri.pod_status(pod)).runtime_handler == "always"
         container = await cri.started(pod, "sleep", "1000")

@@ -161,11 +161,12 @@ def _zombies_of(pid: int) -> list[str]:
     return [child for child in children if "Z" in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]]
 
 
-async def test_the_same_request_twice_is_one_pod(cri: Cri) -> None:
+async def test_the_same_request_twice_at_a_time_is_one_pod_and_later_the_name_is_taken(cri: Cri) -> None:
     config = cri.pod_config()
     first, second = await asyncio.gather(cri.run_pod(config), cri.run_pod(config))
     assert first == second
-    assert await cri.run_pod(config) == first
+    with pytest.raises(AlreadyExists, match=f"taken by {first}"):
+        await cri.run_pod(config)
     assert len(await cri.pods()) == 1
     other = cri.pod_config()
     other.metadata.CopyFrom(config.metadata)
@@ -202,7 +203,7 @@ async def test_what_cannot_be_made_leaves_nothing_and_frees_the_name(cri: Cri, n
 
 async def test_a_pod_whose_namespaces_are_gone_is_not_ready(cri: Cri) -> None:
     pod = await cri.run_pod(cri.networked())
-    path = (await cri.pod_info(pod))["sandboxMetadata"]["NetNSPath"]
+    path = (await cri.pod_info(pod))["sandboxMetadata"]["Metadata"]["NetNSPath"]
     run("umount", path)
     assert (await cri.pod_status(pod)).state == pb.SANDBOX_NOTREADY
     assert [each.state for each in await cri.pods(id=pod)] == [pb.SANDBOX_NOTREADY]
@@ -250,4 +251,21 @@ async def test_resources_of_a_pod_are_kept(cri: Cri) -> None:
         pod_sandbox_id=pod, resources=pb.LinuxContainerResources(cpu_shares=512, memory_limit_in_bytes=1 << 28)
     )
     await cri.call("UpdatePodSandboxResources", request)
-    assert (await cri.pod_info(pod))["resources"] == {"cpu_shares": 512, "memory_limit_in_bytes": 1 << 28}
+    assert (await cri.pod_info(pod))["resources"]["linux"] == {"cpu_shares": 512, "memory_limit_in_bytes": 1 << 28}
+
+
+async def test_a_host_name_for_a_pod_on_the_hosts_network_is_refused(cri: Cri) -> None:
+    with pytest.raises(InvalidArgument, match="host's network"):
+        await cri.run_pod(cri.pod_config(hostname="another"))
+
+
+async def test_the_verbose_document_has_the_record_and_the_updated_limits_as_containerd_has_them(cri: Cri) -> None:
+    pod = await cri.run_pod(cri.networked())
+    overhead, limits = pb.LinuxContainerResources(cpu_shares=10), pb.LinuxContainerResources(cpu_shares=20)
+    request = pb.UpdatePodSandboxResourcesRequest(pod_sandbox_id=pod, overhead=overhead, resources=limits)
+    await cri.call("UpdatePodSandboxResources", request)
+    info = await cri.pod_info(pod)
+    record = info["sandboxMetadata"]
+    assert record["Version"] == "v1" and record["Metadata"]["ID"] == pod
+    assert record["Metadata"]["IP"] == (await cri.pod_status(pod)).network.ip
+    assert info["overhead"]["linux"]["cpu_shares"] == 10 and info["resources"]["linux"]["cpu_shares"] == 20

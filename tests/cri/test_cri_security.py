@@ -100,7 +100,7 @@ async def test_ambient_capabilities_reach_a_process_that_is_not_root(cri: Cri) -
 
 
 async def test_privileged_containers_need_a_privileged_pod_and_get_the_host_s_devices(cri: Cri) -> None:
-    with pytest.raises(InvalidArgument, match="must be privileged"):
+    with pytest.raises(InvalidArgument, match="no privileged container allowed in sandbox"):
         await cri.create(await cri.run_pod(), cri.config("true", linux=context(privileged=True)))
     pod = await cri.run_pod(privileged_pod(cri))
     container = await cri.started(pod, "sleep", "1000", linux=context(privileged=True))

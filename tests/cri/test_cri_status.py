@@ -31,6 +31,7 @@ async def test_the_verbose_status_has_the_settings_in_containerds_words(cri: Cri
     config = json.loads(info["config"])
     assert config["containerd"]["runtimes"]["runc"]["runtimeType"] == "io.containerd.runc.v2"
     assert config["containerd"]["defaultRuntimeName"] == "runc" and config["cni"]["binDirs"] == ["/usr/lib/cni"]
+    assert config["drainExecSyncIOTimeout"] == "0s", "durations are text, in Go's notation"
     assert config["enableCDI"] is True and config["rootDir"].startswith(str(cri.node.daemon.root))
     assert json.loads(info["cniconfig"])["Networks"], info.keys()
 

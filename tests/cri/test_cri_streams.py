@@ -250,7 +250,7 @@ async def test_ports_of_pods_are_reached(cri: Cri, own_network: bool) -> None:
     pod = await cri.run_pod(cri.networked() if own_network else cri.pod_config())
     inside: list[str] = []
     if own_network:
-        netns = (await cri.pod_info(pod))["sandboxMetadata"]["NetNSPath"]
+        netns = (await cri.pod_info(pod))["sandboxMetadata"]["Metadata"]["NetNSPath"]
         inside = ["nsenter", f"--net={netns}"]
     server = await asyncio.create_subprocess_exec(
         *inside, sys.executable, "-c", _SERVER, stdout=asyncio.subprocess.PIPE

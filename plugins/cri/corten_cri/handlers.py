@@ -66,7 +66,10 @@ class Handlers:
         name, handler = self._config.handler(name)
         if name not in self._features:
             self._features[name] = await self._asked(name, handler)
-        return self._features[name]
+        found = self._features[name]
+        # asked anew each time: a snapshotter announces that it maps ids once it has tried, some time after its start
+        why = found.why_no_user_namespaces or self._why_no_id_maps(name, handler.snapshotter)
+        return replace(found, why_no_user_namespaces=why)
 
     async def _asked(self, name: str, handler: Handler) -> Features:
         try:
@@ -77,9 +80,7 @@ class Handlers:
             why = str(error).partition("\n")[0]
             log.info("runtime handler %s: it does not tell its features: %s", name, why)
             return Features(why_no_user_namespaces=f"its runtime does not tell its features: {why}")
-        features = features_in(document, found.version.version)
-        why = features.why_no_user_namespaces or self._why_no_id_maps(name, handler.snapshotter)
-        return replace(features, why_no_user_namespaces=why)
+        return features_in(document, found.version.version)
 
 
 def features_in(document: Mapping[str, Any], version: str = "") -> Features:
@@ -103,6 +104,18 @@ def options_of(handler: Handler) -> AnyValue | None:
     if not handler.options:
         return None
     return _packed(_filled(api_pb2.Options(), handler.options))
+
+
+def owned(info: RuntimeInfo, uid: int, gid: int) -> RuntimeInfo:
+    """The same, whose processes' pipes belong to an owner, unless the handler's options name one; others than runc's
+    have no say in this."""
+    options = oci_pb2.Options()
+    if info.name != RUNC:
+        return info
+    if info.options is not None:
+        options.ParseFromString(info.options.value)
+    options.io_uid, options.io_gid = options.io_uid or uid, options.io_gid or gid
+    return RuntimeInfo(info.name, _packed(options))
 
 
 def _filled(message: Message, options: Mapping[str, Any]) -> Message:

@@ -129,9 +129,9 @@ class RuntimeConfig:
     """Devices by the Container Device Interface."""
     cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     """Where their descriptions lie; later ones win."""
-    drain_exec_sync_io_timeout: Duration = 10.0
-    """How long the output of an ended ExecSync is waited for when something still holds it open (in containerd there is
-    no limit by default); 0 means the 10 s after which the shim closes it."""
+    drain_exec_sync_io_timeout: Duration = 0.0
+    """How long the output of an ended ExecSync is waited for when something still holds it open, before the call fails;
+    0 means the 10 s after which the shim closes it, and no failure (in containerd there is no limit then)."""
     ignore_deprecation_warnings: tuple[str, ...] = ()
     """Ids of deprecation warnings that do not count for the condition of the same name."""
     stats_collect_period: Duration = 1.0

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
@@ -38,7 +39,7 @@ from ..state.store import CONTAINER_EXTENSION, extension, kept_labels
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from . import confinement, documents, folders, nri_containers, signals, users, volumes
+from . import confinement, documents, folders, nri_containers, resources, signals, users, volumes
 from .image_volumes import ImageVolumes
 from .mounts import Wanted, all_mounts, places
 from .removing import Removal
@@ -89,16 +90,16 @@ class Creation:
     async def _settle(
         self, request: pb.CreateContainerRequest, pod: Pod, name: str, earlier: bytes | None
     ) -> str | None:
-        """What is there under the name is given if it is the same and was never started; see `Arrivals`."""
+        """What nobody was told of is given if it is the same and was never started; see `Arrivals`."""
         holder = self._parts.containers.holder(name)
         found = self._parts.containers.find(holder) if holder else None
         if found is None:
             return None
+        if earlier is None:
+            raise AlreadyExists(f'container name "{name}": it is taken by {found.id} (remove that first)')
         unused = found.wire_state == pb.CONTAINER_CREATED and not (found.starting or found.removing)
         if unused and found.pod_id == pod.id and found.config == request.config:
             return found.id
-        if earlier is None:
-            raise AlreadyExists(f'container name "{name}": it is taken by {found.id} (remove that first)')
         await self._removal.remove(found.id)
         return None
 
@@ -120,7 +121,11 @@ class Creation:
 
     async def _snapshot_and_record(self, draft: _Draft) -> None:
         parts = self._parts
-        labels = {"containerd.io/gc.root": "container", SNAPSHOT_LABEL: draft.id, **_id_labels(draft.pod)}
+        labels = {
+            "containerd.io/gc.root": "container",
+            SNAPSHOT_LABEL: draft.id,
+            **wanted.id_labels(draft.pod.namespaces),
+        }
         rootfs = await parts.images.images.prepare(SCOPE, draft.image, draft.id, draft.snapshotter, labels)
         pid_namespace = await self._pid_namespace(draft)
         document, container = await self._document(draft, rootfs, pid_namespace)
@@ -128,7 +133,7 @@ class Creation:
             if (now := parts.pods.find(draft.pod.id)) is None or now.state is not PodState.READY:
                 raise FailedPrecondition(f"pod sandbox {draft.pod.id}: it was stopped while the container was created")
             document = await self._adjusted(draft, container, document)
-            await self._record(draft, container, document)
+            await self._record(draft, replace(container, resources=resources.told(document)), document)
 
     async def _document(
         self, draft: _Draft, rootfs: Sequence[Mount], pid_namespace: str | None
@@ -155,9 +160,6 @@ class Creation:
             log_path=_log_path(draft),
             volume_images={place: id for place, (_, id) in mounted.items()},
             user=users.message(user),
-            resources=pb.ContainerResources(linux=config.linux.resources)
-            if config.linux.HasField("resources")
-            else None,
             created_at=time.time_ns(),
         )
         return document, container
@@ -296,18 +298,6 @@ def _image_of(config: pb.ContainerConfig) -> str:
     if not config.image.image:
         raise InvalidArgument(f'container "{config.metadata.name}": the request names no image')
     return str(config.image.image)
-
-
-def _id_labels(pod: Pod) -> dict[str, str]:
-    """How the snapshotter is to map the ids of files for a pod with a user namespace."""
-    uids, gids = wanted.id_maps(pod.namespaces)
-    if not uids:
-        return {}
-    told = {"uid": uids[0], "gid": gids[0]}
-    return {
-        f"containerd.io/snapshot/{kind}mapping": f"{each.container}:{each.host}:{each.size}"
-        for kind, each in told.items()
-    }
 
 
 def _log_path(draft: _Draft) -> str:

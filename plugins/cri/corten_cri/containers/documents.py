@@ -49,7 +49,9 @@ def build(parts: Parts, pod: Pod, id: str, host: confinement.Host, given: Ingred
     context = given.config.linux.security_context
     privileged = context.privileged
     if privileged and not given.pod_config.linux.security_context.privileged:
-        raise InvalidArgument("a privileged container: its pod sandbox must be privileged too")
+        raise InvalidArgument(
+            f"failed to generate spec opts: no privileged container allowed in sandbox {pod.id}: it is not privileged"
+        )
     _refuse_classes(parts, given)
     check_directory(given.config.working_dir or given.image.working_dir)
     base = parts.settings.base_specs.get(handler.base_runtime_spec) if handler.base_runtime_spec else None

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.config.units import written
 from corten.contracts.runtime import Exit, Task
-from corten.errors import CortenError, DeadlineExceeded, NotFound
+from corten.errors import CortenError, DeadlineExceeded, NotFound, Unknown
 from corten.wire.limits import MESSAGE_SIZE
 
 from ..contracts import ExecStdio
@@ -29,6 +30,8 @@ from .outputs import Output
 KILL = 9
 CLOSED_BY_SHIM = 15.0
 """Seconds after which the output of an ended process is given up without a limit: the shim has closed it before."""
+HELD = 9.5
+"""Seconds after which output that is still held is an error: a little less than after which the shim closes it."""
 DRAIN_AFTER_KILL = 1.0
 """Seconds that the output of a killed process is waited for."""
 
@@ -83,7 +86,12 @@ class ExecSync:
             await self._kill(task, exec_id, pid)
             await _drained(outputs, DRAIN_AFTER_KILL)
             raise DeadlineExceeded(f"exec in container {task.id}: timeout {timeout}s exceeded; it was killed") from None
-        await _drained(outputs, self._parts.config.drain_exec_sync_io_timeout or CLOSED_BY_SHIM)
+        limit = self._parts.config.drain_exec_sync_io_timeout
+        if not await _drained(outputs, min(limit, HELD) if limit else CLOSED_BY_SHIM) and limit:
+            raise Unknown(  # not DeadlineExceeded: the kubelet takes that for a command that took too long
+                f"failed to drain exec process {exec_id!r} io in {written(limit)} because io is still held by other "
+                f"processes: container {task.id}, exit code {exit.status} (let background processes close their output)"
+            )
         return exit
 
     async def _kill(self, task: Task, exec_id: str, pid: int) -> None:
@@ -107,11 +115,15 @@ def fitted(stdout: bytes, stderr: bytes, size: int = _REPLY) -> tuple[bytes, byt
     return stdout[: max(half, size - len(stderr))], stderr[: max(half, size - len(stdout))]
 
 
-async def _drained(outputs: Sequence[Output], seconds: float) -> None:
-    with suppress(TimeoutError):
+async def _drained(outputs: Sequence[Output], seconds: float) -> bool:
+    """Whether all of them came to their end in that time."""
+    try:
         async with asyncio.timeout(seconds):
             for output in outputs:
                 await output.end()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _open_descendants(pid: int) -> list[int]:

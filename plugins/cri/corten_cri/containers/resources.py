@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.oci.options import Resources
 
@@ -28,15 +31,23 @@ def limits_of(found: pb.LinuxContainerResources, *, swap: bool = True, hugepages
     )
 
 
-def merged(old: pb.ContainerResources | None, new: pb.LinuxContainerResources) -> pb.ContainerResources:
-    """What a status tells after an update: what the update set, and the rest as it was."""
-    made = pb.ContainerResources()
-    if old is not None:
-        made.CopyFrom(old)
-    for field, value in new.ListFields():
-        if field.is_repeated:
-            made.linux.ClearField(field.name)
-            made.linux.MergeFrom(pb.LinuxContainerResources(**{field.name: value}))
-        else:
-            setattr(made.linux, field.name, value)
-    return made
+def told(document: Mapping[str, Any]) -> pb.ContainerResources:
+    """What a status tells: the limits that a spec has, all that are unset left out."""
+    found = (document.get("linux") or {}).get("resources") or {}
+    cpu, memory = found.get("cpu") or {}, found.get("memory") or {}
+    hugepages = [
+        pb.HugepageLimit(page_size=each["pageSize"], limit=each["limit"]) for each in found.get("hugepageLimits") or ()
+    ]
+    linux = pb.LinuxContainerResources(
+        cpu_period=cpu.get("period") or 0,
+        cpu_quota=cpu.get("quota") or 0,
+        cpu_shares=cpu.get("shares") or 0,
+        cpuset_cpus=cpu.get("cpus") or "",
+        cpuset_mems=cpu.get("mems") or "",
+        memory_limit_in_bytes=memory.get("limit") or 0,
+        memory_swap_limit_in_bytes=memory.get("swap") or 0,
+        oom_score_adj=(document.get("process") or {}).get("oomScoreAdj") or 0,
+        hugepage_limits=hugepages,
+        unified=found.get("unified") or {},
+    )
+    return pb.ContainerResources(linux=linux)

@@ -61,7 +61,7 @@ class ContainerService:
             container = self._parts.containers.get(request.container_id)
         except NotFound:
             return pb.StopContainerResponse()
-        await self._stop.stop(container.id, request.timeout)
+        await self._stop.stop(container.id, request.timeout, call)
         return pb.StopContainerResponse()
 
     async def remove_container(

@@ -15,12 +15,14 @@ from urllib.parse import quote
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.objects import Container as StoredContainer
+from corten.contracts.objects import RuntimeInfo
 from corten.contracts.runtime import CRI_LOG, CRI_STDIN, CreateOptions, Stdio, Task
 from corten.errors import CortenError, FailedPrecondition, NotFound
 
 from ..contracts import NAMESPACE
+from ..handlers import owned
 from ..parts import SCOPE, Parts
-from ..pods import nri_pods
+from ..pods import nri_pods, wanted
 from ..state.containers import START_EXIT, Container
 from ..state.pods import Pod, PodState
 from . import nri_containers
@@ -79,7 +81,7 @@ class Start:
                 spec=spec,
                 rootfs=rootfs,
                 stdio=stdio_of(parts, container),
-                runtime=stored.runtime,
+                runtime=_owned(pod, stored.runtime),
                 runtime_path=parts.handlers.runtime_path(pod.handler),
                 sandbox_id=pod.id,
             )
@@ -145,6 +147,14 @@ def stdio_of(parts: Parts, container: Container) -> Stdio:
         where = f"{CRI_LOG}://{quote(container.log_path)}?max_line={max(parts.config.max_container_log_line_size, 0)}"
     stdin = (f"{CRI_STDIN}?once" if config.stdin_once else CRI_STDIN) if config.stdin else ""
     return Stdio(stdin, where, "" if config.tty else where, config.tty)
+
+
+def _owned(pod: Pod, runtime: RuntimeInfo) -> RuntimeInfo:
+    """Root of a pod with a user namespace owns the pipes of its processes, so that it can open /dev/stdout anew."""
+    uids, gids = wanted.id_maps(pod.namespaces)
+    if not uids:
+        return runtime
+    return owned(runtime, *(next((each.host for each in maps if each.container == 0), 0) for maps in (uids, gids)))
 
 
 async def _gone(task: Task) -> None:

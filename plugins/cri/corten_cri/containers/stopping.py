@@ -9,6 +9,7 @@ from contextlib import suppress
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.runtime import Exit
 from corten.errors import DeadlineExceeded, InvalidArgument, NotFound
+from corten.wire.service import CallContext
 
 from ..parts import Parts
 from ..state.containers import UNKNOWN_EXIT, Container
@@ -30,8 +31,11 @@ class Stop:
         self._exits = exits
         self._signalled: set[str] = set()
 
-    async def stop(self, id: str, timeout: float) -> None:
-        """Returns when the container has ended; harmless for one that has, or is gone. Raises DeadlineExceeded."""
+    async def stop(self, id: str, timeout: float, call: CallContext | None = None) -> None:
+        """Returns when the container has ended; harmless for one that has, or is gone. Raises DeadlineExceeded.
+
+        A client that gave up while the container had its time has not asked for KILL: Cancelled, and it runs on.
+        """
         container = self._parts.containers.find(id)
         if container is None or container.wire_state not in (pb.CONTAINER_RUNNING, pb.CONTAINER_UNKNOWN):
             return
@@ -39,6 +43,8 @@ class Stop:
             await self._signal(container)
             if await self._gone_in(id, timeout):
                 return
+            if call is not None:
+                call.checkpoint()
         await self._kill(id)
         if not await self._gone_in(id, KILL_TIMEOUT):
             raise DeadlineExceeded(f"container {id}: it was killed, but has not ended after {KILL_TIMEOUT:.0f} s")

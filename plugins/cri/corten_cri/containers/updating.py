@@ -19,7 +19,7 @@ from ..parts import SCOPE, Parts
 from ..pods import nri_pods
 from ..state.containers import Container
 from . import documents, nri_containers
-from .resources import RESOURCES_TYPE, limits_of, merged
+from .resources import RESOURCES_TYPE, limits_of, told
 from .specs import spec_of
 
 assert sys.platform != "win32"
@@ -39,11 +39,11 @@ class Update:
             changes = await self._changes(container, wanted)
             await self.set(container.id, changes)
             found = parts.containers.get(container.id)
-            changed = parts.containers.put(replace(found, resources=merged(found.resources, wanted)))
+            changed = parts.containers.put(replace(found, resources=told(spec_of(parts, container.id))))
             await parts.run(parts.store.save_status, changed)
             if parts.nri is not None and (pod := parts.pods.find(container.pod_id)) is not None:
-                told = nri_containers.container(changed, spec_of(parts, container.id))
-                await parts.nri.post_update_container(nri_pods.pod(parts, pod), told)
+                seen = nri_containers.container(changed, spec_of(parts, container.id))
+                await parts.nri.post_update_container(nri_pods.pod(parts, pod), seen)
 
     async def set(self, id: str, changes: Resources) -> None:
         """Set limits in the OCI spec's form: in the record, and in the runtime if it runs. All or nothing."""
@@ -72,8 +72,8 @@ class Update:
         found: Resources = limits.document(limits_of(wanted, swap=cgroups.has_swap(), hugepages=hugepages))
         if parts.nri is None or (pod := parts.pods.find(container.pod_id)) is None:
             return found
-        told = nri_containers.container(container, spec_of(parts, container.id))
-        return await parts.nri.update_container(nri_pods.pod(parts, pod), told, found)
+        seen = nri_containers.container(container, spec_of(parts, container.id))
+        return await parts.nri.update_container(nri_pods.pod(parts, pod), seen, found)
 
     async def _run(self, id: str, changes: Resources) -> None:
         value = json.dumps(dict(changes), separators=(",", ":")).encode()

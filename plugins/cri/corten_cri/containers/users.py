@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -13,6 +12,7 @@ from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.mounts import Mount
 from corten.errors import InvalidArgument
 from corten.linux.mount import temporary_mount
+from corten.linux.options import read_only
 from corten.oci import rootfs as files
 from corten.oci.options import User
 from corten.oci.users import GroupsPolicy, resolve_process
@@ -55,8 +55,7 @@ class Users:
             if (known := self._known.get(image_id)) is not None:
                 self._known.move_to_end(image_id)
                 return known
-        read_only = [replace(mount, options=(*mount.options, "ro")) for mount in rootfs]
-        with temporary_mount(read_only, self._scratch) as root:
+        with temporary_mount(read_only(rootfs), self._scratch) as root:
             found = _Files(files.read(root, "etc/passwd"), files.read(root, "etc/group"))
         if len(found.passwd) + len(found.group) <= LARGEST_KEPT:
             with self._lock:

@@ -11,13 +11,13 @@ import posixpath
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from corten.contracts.mounts import Mount
 from corten.errors import InvalidArgument, mapped
 from corten.linux import syscalls as kernel
 from corten.linux.mount import temporary_mount
+from corten.linux.options import read_only
 from corten.oci import mounts as kinds
 from corten.oci.options import SpecMount
 
@@ -41,7 +41,7 @@ def named(execution: Mapping[str, object], taken: Iterable[str]) -> list[str]:
 def make(folder: Path, places: Sequence[str], rootfs: Sequence[Mount], scratch: Path) -> list[SpecMount]:
     """A folder in `folder` for each place, with its content. Blocks; the root file system is mounted for a moment."""
     made = []
-    with temporary_mount([replace(mount, options=(*mount.options, "ro")) for mount in rootfs], scratch) as root:
+    with temporary_mount(read_only(rootfs), scratch) as root:
         for index, place in enumerate(places):
             target = folder / str(index)
             os.makedirs(target, 0o755)

@@ -116,7 +116,9 @@ class Images:
             if known is None or known.target.digest != record.target.digest or known.labels != record.labels:
                 same = self._index.of_target(record.target.digest)
                 try:
-                    image = same.recorded(record) if same else await self._pools.run("content", self._image, record)
+                    if same is None:
+                        same = await self._pools.run("content", self._image, record)
+                    image = same.recorded(record, pinned=name in self._config.pinned_images.values())
                 except CortenError:
                     self._index.drop(name)
                     raise

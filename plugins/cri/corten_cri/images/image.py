@@ -73,9 +73,9 @@ class CriImage:
         spec = {key: self.document[key] for key in _SPEC if key in self.document}
         return {"info": json.dumps({"chainID": self.chain_id, "imageSpec": spec}, ensure_ascii=False)}
 
-    def recorded(self, record: Image) -> "CriImage":
-        """The same as another record has it that points to the same target."""
-        pinned = record.labels.get(PINNED[0]) == PINNED[1]
+    def recorded(self, record: Image, *, pinned: bool = False) -> "CriImage":
+        """The same as another record of the same target has it; `pinned`: by the settings, whatever its labels."""
+        pinned = pinned or record.labels.get(PINNED[0]) == PINNED[1]
         return replace(self, references=(record.name,), pinned=pinned, labels=record.labels, target=record.target)
 
     def known_as(self, references: tuple[str, ...], pinned: bool) -> "CriImage":

@@ -10,6 +10,7 @@ from corten.contracts.objects import RuntimeInfo
 
 from .. import messages
 from ..state.pods import Pod
+from ..state.store import pod_metadata
 
 
 def item(pod: Pod) -> pb.PodSandbox:
@@ -67,9 +68,9 @@ def info(pod: Pod, runtime: RuntimeInfo, pid: int, gone: list[str], network: Map
         "config": pod.config,
         "runtimeSpec": {"linux": {"namespaces": _namespaces(pod)}, "annotations": dict(pod.config.annotations)},
         "cniResult": network,
-        "overhead": pod.overhead,
-        "resources": pod.resources,
-        "sandboxMetadata": {"ID": pod.id, "Name": pod.name, "NetNSPath": pod.pins.net, "Config": pod.config},
+        "overhead": {"linux": pod.overhead} if pod.overhead else None,
+        "resources": {"linux": pod.resources} if pod.resources else None,
+        "sandboxMetadata": pod_metadata(pod),
     })  # fmt: skip
 
 

@@ -153,7 +153,8 @@ class Pausing:
             replace(
                 options,
                 read_only=True,
-                without_mounts=("/run", "/dev/shm", "/dev/mqueue"),
+                # The first sysfs of a network namespace decides whether any of them can be written to.
+                without_mounts=("/run", "/dev/shm", "/dev/mqueue", "/sys"),
                 namespaces=namespaces_of(pod, Namespaces(pid=own_pids)),
                 cgroups_path=cgroup_paths.below(parent, pod.id) if parent else "",
                 resources=Resources(cpu_shares=2),

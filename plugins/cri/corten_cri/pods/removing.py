@@ -53,7 +53,8 @@ class Removal:
             await _all(self.remove_container(each.id) for each in parts.containers_of(id))
             pod = parts.pods.find(id) or pod
             if parts.nri is not None:
-                await parts.nri.remove_pod_sandbox(nri_pods.pod(parts, pod))
+                # its namespaces are gone by now, its addresses are still told (as by containerd)
+                await parts.nri.remove_pod_sandbox(nri_pods.pod(parts, replace(pod, pins=Pins())))
             await self.discard(pod)
             parts.events.publish(pb.CONTAINER_DELETED_EVENT, id, id)
             log.info("pod sandbox %s (%s) is removed", id, pod.name)

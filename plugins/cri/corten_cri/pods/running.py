@@ -52,16 +52,16 @@ class Running:
     async def _settle(
         self, request: pb.RunPodSandboxRequest, handler: str, name: str, earlier: bytes | None
     ) -> str | None:
-        """What is there under the name is given if it is the same and unused, else removed if nobody was told of it."""
+        """What nobody was told of is given if it is the same and unused, else removed; what is known has its name."""
         holder = self._parts.pods.holder(name)
         pod = self._parts.pods.find(holder) if holder else None
         if pod is None:
             return None
+        if earlier is None:
+            raise AlreadyExists(f'pod sandbox name "{name}": it is taken by {pod.id} (remove that first)')
         unused = pod.state is PodState.READY and not self._parts.containers_of(pod.id)
         if unused and pod.handler == handler and pod.config == request.config:
             return pod.id
-        if earlier is None:
-            raise AlreadyExists(f'pod sandbox name "{name}": it is taken by {pod.id} (remove that first)')
         await self._removal.remove(pod.id)
         return None
 

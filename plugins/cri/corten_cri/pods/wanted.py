@@ -30,6 +30,11 @@ def check(config: pb.PodSandboxConfig) -> None:
                 raise InvalidArgument(
                     f'pod sandbox "{config.metadata.name}": {what} {text!r} has a space or worse in it'
                 )
+    if config.hostname and config.linux.security_context.namespace_options.network == pb.NODE:
+        raise InvalidArgument(
+            f'pod sandbox "{config.metadata.name}": hostname {config.hostname!r}: a pod on the host\'s network has '
+            "the host's name (leave it empty)"
+        )
     for what, path in (("log_directory", config.log_directory), ("cgroup_parent", config.linux.cgroup_parent)):
         if ".." in path.split("/") or "\0" in path:
             raise InvalidArgument(f'pod sandbox "{config.metadata.name}": {what} {path!r} leads upwards')
@@ -79,3 +84,14 @@ def _map(what: str, mappings: Iterable[pb.IDMapping]) -> tuple[IdMap, ...]:
         if each.length < 1 or each.container_id + each.length > 1 << 32 or each.host_id + each.length > 1 << 32:
             raise InvalidArgument(f"user namespace: the mapping of {what} has a length of {each.length}")
     return tuple(IdMap(each.container_id, each.host_id, each.length) for each in found)
+
+
+def id_labels(namespaces: pb.NamespaceOption) -> dict[str, str]:
+    """How the snapshotter is to map the ids of files for a pod with a user namespace."""
+    uids, gids = id_maps(namespaces)
+    if not uids:
+        return {}
+    return {
+        f"containerd.io/snapshot/{kind}mapping": f"{each.container}:{each.host}:{each.size}"
+        for kind, each in (("uid", uids[0]), ("gid", gids[0]))
+    }

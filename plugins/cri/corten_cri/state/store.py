@@ -127,7 +127,8 @@ def kept_labels(own: Mapping[str, str], kind: str) -> dict[str, str]:
     return {**fit, KIND: kind}
 
 
-def _sandbox(pod: Pod) -> Sandbox:
+def pod_metadata(pod: Pod) -> dict[str, Any]:
+    """What `POD_EXTENSION` of the stored sandbox holds, and a verbose status shows."""
     body = {
         "ID": pod.id,
         "Name": pod.name,
@@ -137,6 +138,10 @@ def _sandbox(pod: Pod) -> Sandbox:
         "AdditionalIPs": list(pod.addresses[1:]),
         "RuntimeHandler": pod.requested_handler,
     }
+    return {"Version": "v1", "Metadata": body}
+
+
+def _sandbox(pod: Pod) -> Sandbox:
     own = {
         "Handler": pod.handler,
         "State": str(pod.state),
@@ -151,7 +156,7 @@ def _sandbox(pod: Pod) -> Sandbox:
         sandboxer="podsandbox",
         labels=kept_labels(pod.config.labels, "sandbox"),
         extensions={
-            POD_EXTENSION: _any(POD_TYPE, {"Version": "v1", "Metadata": body}),
+            POD_EXTENSION: _any(POD_TYPE, pod_metadata(pod)),
             OWN_EXTENSION: _any("io.corten.cri.v1/Pod", own),
         },
     )
