@@ -170,7 +170,7 @@ async def test_the_same_request_twice_at_a_time_is_one_pod_and_later_the_name_is
     assert len(await cri.pods()) == 1
     other = cri.pod_config()
     other.metadata.CopyFrom(config.metadata)
-    other.hostname = "another"
+    other.labels["another"] = "request"
     with pytest.raises(AlreadyExists, match=f"taken by {first}"):
         await cri.run_pod(other)
     await cri.started(first, "sleep", "1000")
