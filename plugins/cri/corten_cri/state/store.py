@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,6 +49,7 @@ class CriStore:
         self._metadata = metadata
         self._sandboxes = sandboxes
         self._root = root
+        self._saving = threading.Lock()
 
     def create_pod(self, pod: Pod, runtime: RuntimeInfo) -> None:
         """Raises AlreadyExists."""
@@ -71,14 +73,19 @@ class CriStore:
                     log.warning("pod sandbox %s: its record cannot be read: %s", sandbox.id, error)
 
     def save_status(self, container: Container) -> None:
-        """Replaces the status file, whole or not at all."""
+        """Replaces the status file, whole or not at all.
+
+        A start and the exit of what it started may be saved in either order: an end that was saved stays.
+        """
         folder = self._root / "containers" / container.id
         values = (container.pid, container.created_at, container.started_at, container.finished_at,
                   container.exit_code, container.reason, container.message)  # fmt: skip
         document = dict(zip(_STATUS, values, strict=True))
         if container.resources is not None:
             document["Resources"] = messages.document(container.resources)
-        with mapped(f'container "{container.id}": write its status'):
+        with self._saving, mapped(f'container "{container.id}": write its status'):
+            if not container.finished_at and self._with_status(container).finished_at:
+                return
             made = folder / "status.new"
             made.write_text(messages.text({"Version": "v1", **document}))
             os.replace(made, folder / "status")
