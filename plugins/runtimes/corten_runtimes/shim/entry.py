@@ -44,7 +44,7 @@ def _one_more() -> bytes:
 
 
 _OOM_SCORE = _one_more()
-"""One more than what the zygote has from the daemon; read before rehearsals, which run in the zygote, raise that."""
+"""One more than what the zygote has from the daemon; made here once, so that no shim has to."""
 
 
 class Ready(Protocol):
@@ -128,6 +128,11 @@ class Shim:
     def rests(self) -> bool:
         """Whether nothing is under way that this process must see to its end; the one timer is that of `_tend`."""
         return not self.loop.operations and self.loop.timers <= 1 and self.publisher.idle
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there."""
+        return self._server.connected
 
     def rest(self) -> None:
         """Close what no other worker needs."""

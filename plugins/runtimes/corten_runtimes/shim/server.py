@@ -50,6 +50,11 @@ class Server:
         self.services = services
         self._connections: set[_Connection] = set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there."""
+        return bool(self._connections)
+
     def kept(self) -> Any:
         """What `take_up` needs."""
         return self._listener, self._connections

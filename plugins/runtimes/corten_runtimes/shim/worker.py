@@ -1,7 +1,8 @@
 """What a worker of the keeper does: it begins the shim, or goes on with it, until nothing is left to do; then it parks.
 
 A worker stays `LINGER_MIN` seconds after the last event. One that is called again soon after it has parked stays
-longer the next time: a shim whose container prints a line every second keeps its worker.
+longer the next time: a shim whose container prints a line every second keeps its worker. So does, for a while, one that
+its last client has left: the next daemon comes soon, and would find a worker to be forked in each shim of the host.
 """
 
 import os
@@ -39,7 +40,8 @@ class Worker:
         loop = self.shim.loop
         while loop.running:
             rests = self._keeper.apart and self.shim.rests
-            if not loop.turn(self._linger if rests else -1) and rests:
+            linger = self._linger if self.shim.connected else LINGER_MAX
+            if not loop.turn(linger if rests else -1) and rests:
                 self._park()
                 loop.turn(-1)
 
