@@ -67,7 +67,7 @@ class RestartMonitor:
         self._told: dict[Key, str] = {}
         self._busy: set[Key] = set()
         self._ending: set[Key] = set()
-        """Tasks that were to end and are not gone yet; a killed one looks as if it were where it should be."""
+        """Those whose task is being stopped for good: it may be killed and not deleted, and looks done then."""
         self._bound = asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class RestartMonitor:
             state = await self._state(namespace, container.id)
             status = state.status if state else None
             action = policy.decide(container.labels, status, state.exit_status if state else 0)
-            if action is Action.NOTHING and status is Status.STOPPED and key in self._ending:
+            if key in self._ending and container.labels.get(policy.STATUS) == status == Status.STOPPED:
                 action = Action.STOP
             self._told.pop(key, None)
         except CortenError as error:
@@ -152,7 +152,9 @@ class RestartMonitor:
         try:
             if change.action is Action.STOP:
                 log.info("container %s/%s: its labels want it stopped", *change.key)
+                self._ending.add(change.key)
                 await self._end(change)
+                self._ending.discard(change.key)
             else:
                 await self._start(change)
         except CortenError as error:
@@ -178,19 +180,16 @@ class RestartMonitor:
         log.info("container %s/%s: started again (%d)", *change.key, number)
 
     async def _end(self, change: Change) -> None:
-        """Kill the task if it runs, and delete it; what fails on the way is taken up again."""
+        """Kill the task if it runs, and delete it."""
         try:
             task = await self._runtime.get(*change.key)
         except NotFound:
-            self._ending.discard(change.key)
             return
-        self._ending.add(change.key)
         tasks = Inside(self._tasks, Scope(change.namespace))
         async with asyncio.timeout(KILL_DEADLINE):
             await _kill(task)
             await task.wait()
         await tasks.call("Delete", pb.DeleteTaskRequest(container_id=change.container.id))
-        self._ending.discard(change.key)
 
     def _tell_once(self, key: Key, text: str) -> None:
         """The same trouble comes every few seconds."""
