@@ -50,7 +50,8 @@ def build(parts: Parts, pod: Pod, id: str, host: confinement.Host, given: Ingred
     privileged = context.privileged
     if privileged and not given.pod_config.linux.security_context.privileged:
         raise InvalidArgument(
-            f"failed to generate spec opts: no privileged container allowed in sandbox {pod.id}: it is not privileged"
+            f"failed to generate spec opts: no privileged container allowed in sandbox {pod.id}: it is not privileged "
+            "(make its pod privileged too)"
         )
     _refuse_classes(parts, given)
     check_directory(given.config.working_dir or given.image.working_dir)

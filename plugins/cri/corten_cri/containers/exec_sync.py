@@ -86,8 +86,8 @@ class ExecSync:
             await self._kill(task, exec_id, pid)
             await _drained(outputs, DRAIN_AFTER_KILL)
             raise DeadlineExceeded(f"exec in container {task.id}: timeout {timeout}s exceeded; it was killed") from None
-        limit = self._parts.config.drain_exec_sync_io_timeout
-        if not await _drained(outputs, min(limit, HELD) if limit else CLOSED_BY_SHIM) and limit:
+        limit = min(self._parts.config.drain_exec_sync_io_timeout, HELD)
+        if not await _drained(outputs, limit or CLOSED_BY_SHIM) and limit:
             raise Unknown(  # not DeadlineExceeded: the kubelet takes that for a command that took too long
                 f"failed to drain exec process {exec_id!r} io in {written(limit)} because io is still held by other "
                 f"processes: container {task.id}, exit code {exit.status} (let background processes close their output)"

@@ -53,13 +53,18 @@ class ImageVolumes:
 
     async def release(self, pod: Pod) -> None:
         """Unmount them all and drop their snapshots; may be called again."""
-        parts, folder = self._parts, self._folder(pod)
-        for name in await parts.run(_listed, folder):
-            await self._drop(pod, folder / name, str(folder / name))
-        earlier = files.folder(parts.state, pod.id) / _FOLDER  # of pods that an earlier version made
-        for name in await parts.run(_listed, earlier):
-            await self._drop(pod, earlier / name, f"{pod.id}-volume-{name}")
-        await parts.run(files.remove, folder)
+        for target, key in await self._parts.run(self._made, pod):
+            await self._drop(pod, target, key)
+        await self._parts.run(files.remove, self._folder(pod))
+
+    def _made(self, pod: Pod) -> list[tuple[Path, str]]:
+        """Place and snapshot of each."""
+        folder = self._folder(pod)
+        earlier = files.folder(self._parts.state, pod.id) / _FOLDER  # of pods that an earlier version made
+        return [
+            *((folder / name, str(folder / name)) for name in _listed(folder)),
+            *((earlier / name, f"{pod.id}-volume-{name}") for name in _listed(earlier)),
+        ]
 
     async def _drop(self, pod: Pod, target: Path, key: str) -> None:
         parts = self._parts
