@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, field
 from typing import Any, ClassVar
@@ -103,6 +105,29 @@ def test_copies_and_pickles() -> None:
     for value in (Point(1, names={"a": "b"}, hidden="s"), Higher(1, z=5)):
         for again in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):  # noqa: S301
             assert again == value and again.hidden == value.hidden
+
+
+DEFINED = """
+import dataclasses, sys
+from corten import values
+events = []
+sys.addaudithook(lambda event, _: events.append(event) if event in ("compile", "exec") else None)
+plain = type("A", (), {"__annotations__": {"a": int}})
+made = sys.modules[sys.argv[1]].dataclass(frozen=True, slots=True)(plain)
+print(len(events))
+made(1)
+print(len(events))
+"""
+
+
+def test_nothing_is_compiled_before_the_first_instance() -> None:
+    def compiled(module: str) -> list[int]:
+        argv = [sys.executable, "-c", DEFINED, module]
+        return [int(line) for line in subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()]
+
+    at_definition, at_use = compiled("corten.values")
+    assert at_definition == 0 < at_use
+    assert compiled("dataclasses")[0] > 0
 
 
 def test_other_kinds_are_as_ever() -> None:
