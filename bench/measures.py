@@ -56,6 +56,10 @@ def remove(side: Side, *names: str) -> None:
         side.run("containers", "rm", name)
 
 
+SETTLED = 5.0
+"""Seconds after the last call, on both sides: what is measured is what a process keeps, not what it works with."""
+
+
 def memory(both: list[Side], image: str, containers: int) -> dict[str, Figures]:
     """PSS with so many containers, each after an exec and a metrics call: per shim and daemon in MiB, and idle."""
     found: dict[str, Figures] = {"shim": {}, "daemon": {}, "idle": {}, "all": {}}
@@ -66,6 +70,7 @@ def memory(both: list[Side], image: str, containers: int) -> dict[str, Figures]:
             side.run("run", "-d", image, name, "sleep", "100000")
             side.run("tasks", "exec", "--exec-id", "x", name, "true")
             side.run("tasks", "metrics", name)
+        time.sleep(SETTLED)
         pids = side.pids()
         shims, daemon = sum(map(pss, pids["shims"])) / 1024, sum(map(pss, pids["daemon"])) / 1024
         found["shim"][side.name] = shims / containers
