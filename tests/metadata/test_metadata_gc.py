@@ -340,6 +340,15 @@ def test_further_collectors_take_part(bench: Bench) -> None:
     assert streams.ended == ["finish"]
 
 
+def test_what_is_in_use_in_a_namespace_that_the_store_does_not_know_yet_stays(bench: Bench) -> None:
+    """The stream of the first import into a namespace is open before anything is in that."""
+    streams = Streams()
+    bench.store.register_collector("stream", streams)
+    assert bench.store.namespaces.list() == []
+    bench.store.collect()
+    assert streams.there == {"s1"}
+
+
 GRAPHS = st.dictionaries(st.integers(0, 9), st.lists(st.integers(0, 9), max_size=4))
 
 

@@ -55,9 +55,11 @@ def news(view: Reading, keys: Iterable[bytes], graph: Graph, labels: Collection[
 
 
 def _add_further(made: World, view: Reading, sessions: Sessions) -> None:
-    for node in sessions.all():
+    there = sessions.all()
+    for node in there:
         made.objects[node] = Facts(facts(node.namespace, sessions.labels_of(node), sessions.labels))
-    for namespace in every(view) if sessions.kinds else ():
+    # The store knows a namespace once something is in it: the stream of a first import is there before.
+    for namespace in {*every(view), *(node.namespace for node in there)} if sessions.kinds else ():
         made.extra_roots.update(sessions.active(namespace))
 
 
