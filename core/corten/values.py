@@ -8,7 +8,7 @@ classes of other kinds are made by it as they are.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,17 +44,49 @@ def _value(cls: type) -> Any:
 
 
 def _constructor(cls: type) -> Any:
-    """What dataclasses makes for a class with the same fields."""
-    after = {"__post_init__": None} if hasattr(cls, "__post_init__") else {}
-    fields = [(each.name, each.type, _copy(each)) for each in dataclasses.fields(cls)]
-    twin: Any = dataclasses.make_dataclass(cls.__name__, fields, namespace=after, frozen=True, repr=False, eq=False)
-    twin.__init__.__qualname__ = f"{cls.__qualname__}.__init__"
-    return twin.__init__
+    """What dataclasses makes for a class with the same fields, without the class that it makes for it: 0.1 ms."""
+    fields = dataclasses.fields(cls)
+    known: dict[str, Any] = {f"{kind}{each.name}": value for each in fields for kind, value in _defaults(each)}
+    known |= {"_set": object.__setattr__, "_UNSET": _UNSET, "__name__": cls.__module__}
+    exec(_source(fields, then=hasattr(cls, "__post_init__")), known)  # noqa: S102
+    made = known["__init__"]
+    made.__qualname__ = f"{cls.__qualname__}.__init__"
+    made.__annotations__ = {each.name: each.type for each in fields if each.init} | {"return": None}
+    return made
 
 
-def _copy(field: "dataclasses.Field[Any]") -> Any:
-    names = ("default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
-    return dataclasses.field(**{name: getattr(field, name) for name in names})
+def _source(fields: "Sequence[dataclasses.Field[Any]]", then: bool) -> str:
+    """The constructor's text; `then` has it call `__post_init__`."""
+    places = [_parameter(each) for each in fields if each.init and not each.kw_only]
+    names = [_parameter(each) for each in fields if each.init and each.kw_only]
+    body = [f"_set(self, {each.name!r}, {_value_of(each)})" for each in fields if each.init or [*_defaults(each)]]
+    body += ["self.__post_init__()"] if then else [] if body else ["pass"]
+    return f"def __init__({', '.join(['self', *places, *(['*', *names] if names else [])])}):\n " + "\n ".join(body)
+
+
+_UNSET: Any = object()
+"""Stands for an argument whose default is made anew each time."""
+
+
+def _defaults(field: "dataclasses.Field[Any]") -> Iterator[tuple[str, Any]]:
+    """The field's default or what makes it, and how its name begins in the constructor; nothing for neither."""
+    if field.default is not dataclasses.MISSING:
+        yield "_default_", field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        yield "_make_", field.default_factory
+
+
+def _parameter(field: "dataclasses.Field[Any]") -> str:
+    defaults = {"_default_": f"=_default_{field.name}", "_make_": "=_UNSET"}
+    return field.name + "".join(defaults[prefix] for prefix, _ in _defaults(field))
+
+
+def _value_of(field: "dataclasses.Field[Any]") -> str:
+    """The expression in the constructor."""
+    name = field.name
+    if field.default_factory is dataclasses.MISSING:
+        return name if field.init else f"_default_{name}"
+    return f"_make_{name}() if {name} is _UNSET else {name}" if field.init else f"_make_{name}()"
 
 
 def _fields_of(self: Any, use: str) -> object:

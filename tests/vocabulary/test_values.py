@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import pickle
 import subprocess
 import sys
@@ -99,6 +100,27 @@ def test_a_class_below_another() -> None:
     assert repr(Higher(1)) == "Higher(x=1, y=0, names={}, z=1)"
     with pytest.raises(ValueError, match="below 0"):
         Higher(-1)
+
+
+@pytest.mark.parametrize("dataclass", [values.dataclass, dataclasses.dataclass])
+def test_the_constructor_is_the_one_of_dataclasses(dataclass: Any) -> None:
+    @dataclass(**KIND)
+    class Wide:
+        a: int
+        b: list[int] = field(default_factory=list)
+        c: int = field(default=3, init=False)
+        d: list[int] = field(default_factory=list, init=False)
+        e: int = field(kw_only=True)
+        f: str = field(default="f", kw_only=True)
+
+    made = Wide(1, e=5)
+    assert dataclasses.astuple(made) == (1, [], 3, [], 5, "f") and made.b is not Wide(1, e=5).b is not made.d
+    assert str(inspect.signature(Wide.__init__)).startswith("(self, a: int, b: list[int] = ")
+    assert Wide(1, [2], e=5, f="g").b == [2] and dataclasses.replace(made, e=6).e == 6
+    wrong: list[tuple[Any, Any]] = [((1,), {}), ((1, [], 3), {"e": 5}), ((1,), {"e": 5, "c": 4})]
+    for args, named in wrong:
+        with pytest.raises(TypeError, match=r"Wide.__init__\(\)"):
+            Wide(*args, **named)
 
 
 def test_copies_and_pickles() -> None:
