@@ -269,3 +269,16 @@ async def test_the_verbose_document_has_the_record_and_the_updated_limits_as_con
     assert record["Version"] == "v1" and record["Metadata"]["ID"] == pod
     assert record["Metadata"]["IP"] == (await cri.pod_status(pod)).network.ip
     assert info["overhead"]["linux"]["cpu_shares"] == 10 and info["resources"]["linux"]["cpu_shares"] == 20
+
+
+async def test_the_verbose_status_tells_where_a_pod_is_found_on_the_host(cri: Cri) -> None:
+    config = cri.networked(hostname="named")
+    config.linux.cgroup_parent = "/corten-test-pods"
+    pod = await cri.run_pod(config)
+    info = await cri.pod_info(pod)
+    spec = info["runtimeSpec"]
+    assert spec["hostname"] == "named" and spec["linux"]["cgroupsPath"] == f"/corten-test-pods/{pod}"
+    assert spec["annotations"]["io.kubernetes.cri.sandbox-name"] == config.metadata.name
+    (netns,) = (each["path"] for each in spec["linux"]["namespaces"] if each["type"] == "network")
+    assert info["cniResult"]["Interfaces"]["lo"]["Sandbox"] == netns
+    assert info["sandboxMetadata"]["Metadata"]["CNIResult"] == info["cniResult"]

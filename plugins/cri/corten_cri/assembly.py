@@ -141,6 +141,7 @@ def assemble(context: PluginContext) -> CriServices:
         store=CriStore(context.one(METADATA), context.one(SANDBOX_STORE), context.root),
         namespaces=NamespaceMaker(context.workers, context.pools),
         network=CniNetwork(context.pools, context.supervisor, context.root / "cni", of_config(settings.config)),
+        endpoint=context.grpc_address,
         nri=next(iter(context.each(NRI).values()), None),
     )
     parts.events = EventStream(parts)

@@ -86,6 +86,8 @@ class Parts:
     namespaces: Namespaces
     handlers: Handlers
     store: CriStore
+    endpoint: str = ""
+    """The socket on which clients reach the daemon."""
     nri: Nri | None = None
     """None where the plugin is not there."""
     arrivals: Arrivals = field(default_factory=Arrivals)

@@ -135,7 +135,7 @@ class CniNetwork:
         if attachment is None:
             return None
         checked = {"LastCheck": self._checked[id]} if id in self._checked else {}
-        return {**results.describe(attachment.results, self._settings.shows_loopback), **checked}
+        return {**results.describe(attachment.results, attachment.netns, self._settings.shows_loopback), **checked}
 
     async def update_pod_cidr(self, cidr_list: str) -> None:
         values = cidr.values(cidr_list)

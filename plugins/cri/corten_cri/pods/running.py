@@ -138,6 +138,7 @@ class Running:
             ipc=namespaces.ipc != pb.NODE,
             uts=own_network,
             user=wanted.wants_user_namespace(namespaces),
+            privileged=config.linux.security_context.privileged,
             netns_folder=self._parts.state / "netns" if under_state else NETNS_FOLDER,
         )
 

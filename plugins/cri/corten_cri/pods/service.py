@@ -16,6 +16,7 @@ from . import answers, nri_pods
 from .pausing import Pausing
 from .removing import Removal
 from .running import Running
+from .shown_spec import shown_spec
 
 PAGE = 1000
 """Items in one answer of a streaming list."""
@@ -64,9 +65,8 @@ class PodService:
         if request.verbose:
             runtime = parts.handlers.runtime_info(pod.handler)
             gone = parts.namespaces.missing(pod.pins)
-            info["info"] = answers.info(
-                pod, runtime, await self._pausing.pid(pod), gone, parts.network.describe_pod(pod.id)
-            )
+            told = parts.network.describe_pod(pod.id), shown_spec(parts, pod)
+            info["info"] = answers.info(pod, runtime, await self._pausing.pid(pod), gone, *told)
         return pb.PodSandboxStatusResponse(status=answers.status(pod), info=info)
 
     @cancellable
