@@ -1,12 +1,14 @@
 """Runtime handlers: a pause process from an image, Debian's shim, streams, annotations that are let through."""
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
-from cri.cri_world import CriNode, cri_node, until
+from cri.cri_world import Cri, CriNode, cri_node, until
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +51,21 @@ async def test_a_handler_may_want_a_pause_process_from_an_image(node: CriNode) -
         assert not Path(f"/proc/{info['pid']}").exists()
         images = (await cri.call("ListImages", pb.ListImagesRequest())).images
         assert [image.pinned for image in images] == [True]
+
+
+async def test_a_pause_process_that_ends_leaves_no_task(node: CriNode) -> None:
+    async with node.client() as cri:
+        pod = await cri.run_pod(handler="always")
+        container = await cri.started(pod, "sleep", "1000")
+        os.kill((await cri.pod_info(pod))["pid"], signal.SIGKILL)
+        await until(lambda: not_ready(cri, pod), "the pod is not ready")
+        info = await cri.pod_info(pod)
+        assert info["pid"] == 0 and (await cri.status(container)).state == pb.CONTAINER_RUNNING
+
+
+async def not_ready(cri: Cri, pod: str) -> bool:
+    gone = (await cri.pod_info(pod))["pid"] == 0
+    return gone and bool((await cri.pod_status(pod)).state == pb.SANDBOX_NOTREADY)
 
 
 @pytest.mark.skipif(not SHIM, reason="containerd-shim-runc-v2 is not on PATH")

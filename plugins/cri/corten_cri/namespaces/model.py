@@ -27,8 +27,9 @@ class IdMap:
 class Pins:
     """The paths at which the namespaces of a pod are held; an empty one is not the pod's own, but the host's.
 
-    `shm` is the directory on which the pod's /dev/shm is mounted, and `sys`, of privileged pods, one with a sysfs of their
-    network that can be written to: the first of a network decides that for all, and it lives as long as any. Record them before `make` is called.
+    `shm` is the directory on which the pod's /dev/shm is mounted, and `sys`, of privileged pods, one with a sysfs of
+    their network that can be written to: the first of a network decides that for all, and it lives as long as any.
+    Record them before `make` is called.
     """
 
     net: str = ""

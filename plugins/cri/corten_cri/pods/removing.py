@@ -98,6 +98,7 @@ class Removal:
         if pod is not None and pod.state is PodState.READY and pod.pause:
             log.warning("pod sandbox %s: its pause process has ended", id)
             await self.not_ready(pod)
+            await self._pausing.discard_task(pod, task)
 
     async def _release(self, pod: Pod) -> None:
         """Pause process, network and namespaces, in this order."""
