@@ -26,6 +26,7 @@ from google.protobuf.empty_pb2 import Empty
 assert sys.platform != "win32"
 
 from . import fifo
+from .aside import LogAside
 from .far import FarStreams
 from .fifo import Ends
 from .logged import Logged, Tap, kept
@@ -40,6 +41,8 @@ IDLE_MAX = 5.0
 CLOSE_MAX = 20.0
 """Seconds in which log and readers must take what the FIFOs of a process that is over still hold."""
 TEND_EVERY = 60.0
+_SWITCH = 0.0005
+"""Seconds until a thread that has written gets its turn; what they do in Python is little."""
 _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -56,6 +59,7 @@ def run(payload: bytes, fds: Sequence[int], ready: Callable[[bytes], None]) -> N
     path = payload.decode()
     process.name_process("corten-copier")
     process.set_title(("corten-copier", path))
+    sys.setswitchinterval(_SWITCH)
     copier = Copier(path)
     ready(b"%d" % os.getpid())
     copier.loop.run()
@@ -71,7 +75,7 @@ class Copied:
         self._senders: list[Sender] = []
         self._ends: list[Ends] = []
         stderr = "" if request.terminal else request.stderr_uri
-        self.logged = Logged(loop, request.stdin_uri, request.stdout_uri, stderr)
+        self.logged = Logged(loop, request.stdin_uri, request.stdout_uri, stderr, LogAside)
         self._taps: list[Tap] = []
         self._folder = os.path.dirname(request.stdout or request.stderr)
         self.over: Later[None] = Later()
