@@ -74,10 +74,11 @@ class Removal:
 
     async def _stop(self, pod: Pod) -> None:
         parts = self._parts
-        async with parts.holding_nri():
-            await _all(self.stop_container(each.id) for each in parts.containers_of(pod.id))
-            if parts.nri is not None:
-                await parts.nri.stop_pod_sandbox(nri_pods.pod(parts, pod))
+        with parts.timers.call("sandbox_runtime_stop", pod.requested_handler):
+            async with parts.holding_nri():
+                await _all(self.stop_container(each.id) for each in parts.containers_of(pod.id))
+                if parts.nri is not None:
+                    await parts.nri.stop_pod_sandbox(nri_pods.pod(parts, pod))
         if pod.state is not PodState.NOTREADY:
             pod = await self.not_ready(pod)
         await self._release(pod)

@@ -52,7 +52,8 @@ class PodService:
             pod = self._parts.pods.get(request.pod_sandbox_id)
         except NotFound:
             return pb.RemovePodSandboxResponse()
-        await self._removal.remove(pod.id)
+        with self._parts.timers.call("sandbox_remove", pod.requested_handler):
+            await self._removal.remove(pod.id)
         return pb.RemovePodSandboxResponse()
 
     @cancellable
@@ -71,13 +72,15 @@ class PodService:
 
     @cancellable
     async def list_pod_sandbox(self, request: pb.ListPodSandboxRequest, call: CallContext) -> pb.ListPodSandboxResponse:
-        return pb.ListPodSandboxResponse(items=self._listed(request.filter))
+        with self._parts.timers.call("sandbox_list"):
+            return pb.ListPodSandboxResponse(items=self._listed(request.filter))
 
     async def stream_pod_sandboxes(
         self, request: pb.StreamPodSandboxesRequest, call: CallContext
     ) -> AsyncIterator[pb.StreamPodSandboxesResponse]:
         """The same, in pages."""
-        found = self._listed(request.filter)
+        with self._parts.timers.call("stream_sandbox_list"):
+            found = self._listed(request.filter)
         for start in range(0, len(found), PAGE):
             yield pb.StreamPodSandboxesResponse(pod_sandboxes=found[start : start + PAGE])
 
