@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import peers
@@ -35,17 +36,18 @@ async def test_a_pod_s_life_is_timed(tmp_path: Path) -> None:
             pod = await cri.run_pod(cri.networked())
             container = await cri.started(pod, "sleep", "1000")
             await cri.remove_pod(pod)
-            text = await asyncio.to_thread(_read, f"http://{address}/v1/metrics")
+            text = await asyncio.to_thread(_read, address)
     assert container and "containerd_cri_container_events_dropped_total 0" in text
     labels = r'(\{runtime="io\.containerd\.runc\.v2"\})?'
     for name in ("container_create", "container_start", "sandbox_runtime_create", "sandbox_create_network"):
-        assert re.search(rf"^containerd_cri_{name}_seconds_count{labels} 1(\.0)?$", text, re.M), name
+        assert re.search(rf"^containerd_cri_{name}_seconds_count{labels} 1(\.0)?$", text, re.MULTILINE), name
     for operation in ("set_up_pod", "tear_down_pod"):
         label = f'{{operation_type="{operation}"}}'
         assert f"containerd_cri_network_plugin_operations_total_total{label} 1" in text
         assert f"containerd_cri_network_plugin_operations_duration_seconds_seconds_count{label} 1" in text
 
 
-def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as answer:
-        return str(answer.read().decode())
+def _read(address: str) -> str:
+    with closing(HTTPConnection(address, timeout=20)) as connection:
+        connection.request("GET", "/v1/metrics")
+        return connection.getresponse().read().decode()

@@ -76,5 +76,7 @@ class Timers:
             self._took.note(time.monotonic() - began, operation)
 
     def metrics(self) -> Sequence[Metric]:
-        kept = (*self._calls.values(), self._network, self._failed, self._took, self.dropped)
+        kept: tuple[Tally | Timings, ...] = (
+            *self._calls.values(), self._network, self._failed, self._took, self.dropped,
+        )  # fmt: skip
         return [each.metric() for each in kept]
