@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,8 @@ class OwnShim:
         spec = bundles.parse_spec(id, options.spec)
         facts = {**spec_facts(spec), "direct": self._direct()}
         bundles.write_private(bundle / "facts.json", json.dumps(facts).encode())
+        if program := _program():  # for tools that look there: it is the same shim
+            bundles.write_private(bundle / "shim-binary-path", program.encode())
         group = group_of(options.sandbox_id, spec)
         if not group:
             return _endpoint(self._fork(namespace, id, bundle, options, ""))
@@ -183,6 +187,13 @@ class OwnShim:
         name = Path(address.removeprefix("unix://")).name
         for path in self._state.glob(f"s/{name}*") if name else ():
             path.unlink(missing_ok=True)
+
+
+@cache
+def _program() -> str:
+    """Where the shim is installed as a program; empty if it is not."""
+    beside = Path(sys.executable).with_name(names.OWN_PROGRAM)
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which(names.OWN_PROGRAM) or ""
 
 
 def _endpoint(record: Mapping[str, Any]) -> ShimEndpoint:
