@@ -70,7 +70,7 @@ class Daemon:
         return [str(self.program), *own, *self.args]
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it; with `wait`, until it takes connections."""
+        """Start it; with `wait`, until all of it is up."""
         with (self.folder / "cortend.log").open("ab") as log:
             self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, env={**os.environ, **self.env})
         if wait:
@@ -113,7 +113,10 @@ class Daemon:
         if self.process is None or self.process.poll() is not None:
             return True
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(self.address) == 0
+            if probe.connect_ex(self.address):
+                return False
+        # It listens while its plugins start, and tells of them once all have.
+        return subprocess.run(self.ctr.argv("plugins", "ls"), capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from corten.errors import FailedPrecondition, InvalidArgument
+from corten.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from corten.plugin.context import Environment
 from corten.plugin.hooks import HookRelay, hookimpl
 from corten.plugin.lifecycle import Deadlines, Lifecycle
-from corten.plugin.model import PluginContext, Registration, Requirement, SkipPlugin, State, each, one
+from corten.plugin.model import PluginContext, Registration, Requirement, SkipPlugin, State, each, later, one
 from corten.plugin.record import Found
 from corten.plugin.types import PluginType
 from corten.pools import Pools
@@ -291,3 +291,90 @@ async def test_hooks_of_an_instance_are_called_until_it_stops(tmp_path: Path) ->
 
 def test_states_are_words_of_the_model() -> None:
     assert {str(each) for each in State} == {"pending", "ok", "skipped", "disabled", "error"}
+
+
+async def test_who_wants_others_later_starts_first_and_stops_first(tmp_path: Path) -> None:
+    diary: list[str] = []
+
+    def part(name: str) -> Init:
+        return lambda _: Part(name, diary)
+
+    life = await started(
+        tmp_path,
+        plugin(SHELF, "a", part("a")),
+        plugin(SHELF, "b", part("b")),
+        plugin(DESK, "front", part("front"), later(SHELF), one(ROOM)),
+        plugin(ROOM, "floor", part("floor")),
+    )
+    assert diary[:2] == ["+floor", "+front"] and sorted(diary[2:]) == ["+a", "+b"]
+    assert life.plugins["test.desk.v1.front"].requires_resolved["test.shelf.v1"] == (
+        "test.shelf.v1.a",
+        "test.shelf.v1.b",
+    )
+    diary.clear()
+    await life.stop()
+    assert diary.index("-front") < min(diary.index("-a"), diary.index("-b"))
+
+
+async def test_plugins_that_hang_in_init_hold_up_nobody(tmp_path: Path) -> None:
+    ends = threading.Event()
+    stuck = [plugin(SHELF, f"stuck{n}", lambda _: ends.wait(20)) for n in range(8)]
+    quick = [plugin(DESK, f"quick{n}", lambda _: object()) for n in range(8)]
+    try:
+        life = await started(tmp_path, *stuck, *quick)
+    finally:
+        ends.set()
+    assert states(life) == {f"stuck{n}": "error" for n in range(8)} | {f"quick{n}": "ok" for n in range(8)}
+
+
+async def test_a_plugin_that_somebody_waits_for_comes_first(tmp_path: Path) -> None:
+    diary: list[str] = []
+
+    class Front:
+        """Waits for the last of all, which needs another."""
+
+        def __init__(self, context: PluginContext) -> None:
+            self._context = context
+
+        async def start(self) -> None:
+            self.waiting = asyncio.ensure_future(self._context.settled("test.room.v1.wanted"))
+
+        async def close(self) -> None:
+            await self.waiting
+
+    def slowly(name: str) -> Init:
+        def init(context: PluginContext) -> object:
+            time.sleep(0.02)
+            return Part(name, diary)
+
+        return init
+
+    life = await started(
+        tmp_path,
+        *(plugin(SHELF, f"s{n}", slowly(f"s{n}")) for n in range(12)),
+        plugin(SHELF, "base", slowly("base")),
+        plugin(ROOM, "wanted", slowly("wanted"), one(SHELF, "base")),
+        plugin(DESK, "front", Front, later(SHELF)),
+    )
+    await life.stop()
+    made = [each for each in diary if each.startswith("+")]
+    assert len(made) == 14 and made.index("+wanted") < 8
+
+
+async def test_who_waits_for_the_boot_is_told_how_it_ended(tmp_path: Path) -> None:
+    contexts: list[PluginContext] = []
+
+    def noting(context: PluginContext) -> object:
+        contexts.append(context)
+        return object()
+
+    await started(tmp_path, plugin(DESK, "a", noting))
+    await contexts[0].booted()
+    with pytest.raises(NotFound, match=r"test\.desk\.v1\.nobody"):
+        await contexts[0].settled("test.desk.v1.nobody")
+    torn = plugin(SHELF, "torn", raising(ValueError("it is torn")))
+    with pytest.raises(FailedPrecondition):
+        await started(tmp_path, torn, plugin(DESK, "a", noting), required=frozenset({torn.uri}))
+    await contexts[1].settled(torn.uri)
+    with pytest.raises(Unavailable, match=r"did not start: .*it is torn"):
+        await contexts[1].booted()

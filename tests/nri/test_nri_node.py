@@ -16,6 +16,7 @@ from corten.errors import CortenError
 from counts import count
 from cri.cri_world import Cri, CriNode, cri_node, until
 from nri.plugin import Refusal, TestPlugin
+from peers import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -151,6 +152,7 @@ async def test_plugins_that_come_and_go_leave_nothing(cri: Cri, socket: str) -> 
     for turn in range(count("plugins that come and go")):
         await asyncio.to_thread(come_and_go, turn)
     await until(as_before, "every descriptor is closed")
+    await asyncio.to_thread(wait_until, Path(socket).exists, "NRI is open, which CRI's recovery opens", 20)
     plugin = await joined(cri, TestPlugin(socket, "10", "after"))
     plugin.close()
 

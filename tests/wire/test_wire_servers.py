@@ -43,6 +43,10 @@ class Version:
         return version_pb2.VersionResponse(version="2.4.0", revision="corten-test")
 
 
+async def _up() -> None:
+    """The daemon has started."""
+
+
 @asynccontextmanager
 async def started(tmp_path: Path, id: str, config: object, plugins: dict[str, PluginView] | None = None) -> Any:
     """The server plugin `id`, started by hand."""
@@ -50,12 +54,13 @@ async def started(tmp_path: Path, id: str, config: object, plugins: dict[str, Pl
     instances: dict[Any, object] = {
         (GRPC, "echo"): Echo(),
         (GRPC, "version"): Version(),
-        (GRPC, "healthcheck"): Health(plugins or {}),
+        (GRPC, "healthcheck"): Health(plugins or {}, _up),
         (TTRPC, "echo"): Echo(),
     }
+    known = {**FakeContext(tmp_path, tmp_path, instances=instances).plugins, **(plugins or {})}
     context = FakeContext(
         tmp_path / "root", tmp_path / "state", config=config, instances=instances,
-        plugins=plugins, registration=registration, grpc_address=str(tmp_path / "c.sock"),
+        plugins=known, registration=registration, grpc_address=str(tmp_path / "c.sock"),
     )  # fmt: skip
     _ = context.supervisor
     server: Any = await asyncio.to_thread(registration.init, context)

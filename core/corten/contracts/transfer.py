@@ -59,8 +59,7 @@ class ByteWriter(Protocol):
 class RegistryImage:
     """An image in a registry; `host_dir` are host directories, `scheme` what is spoken where none is configured.
 
-    `dump` gets a line for each header of each request and answer, without secrets. `referrers`: what refers to the
-    image goes with it, of these artifact types or, if none is named, of any; with None it does not.
+    `dump` gets a line for each header of each request and answer, without secrets.
     """
 
     reference: str
@@ -69,7 +68,6 @@ class RegistryImage:
     scheme: str = ""
     ask: AskLogin | None = None
     dump: "ByteWriter | None" = None
-    referrers: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         return f"OCI Registry ({self.reference})"

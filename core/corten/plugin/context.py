@@ -17,6 +17,7 @@ from corten.values import dataclass
 from .hooks import HookRelay
 from .model import State
 from .record import PluginRecord
+from .startup import Startup
 from .types import PluginType
 
 T = TypeVar("T")
@@ -48,11 +49,13 @@ class LiveContext:
         records: Mapping[str, PluginRecord],
         environment: Environment,
         chosen: Mapping[str, str],
+        startup: Startup,
     ) -> None:
         self._record = record
         self._records = records
         self._environment = environment
         self._chosen = chosen
+        self.settled, self.booted = startup.settled, startup.booted
         self.stream_processors = environment.stream_processors
         self.pools = environment.pools
         self.supervisor = environment.supervisor

@@ -28,7 +28,9 @@ class Node:
 
     uri: str
     after: tuple[str, ...]
-    """URIs that must have started or failed before."""
+    """URIs that come before it in the order, and so are stopped after it."""
+    awaits: tuple[str, ...]
+    """Those of `after` that must have started or failed before it starts: all but what it wants `later`."""
     uses: Mapping[str, tuple[str, ...]]
     """Type to the URIs it is given: one for `one`, all for `each`; nothing for `order`."""
     must: tuple[str, ...]
@@ -47,11 +49,20 @@ class Plan:
     cycles: Mapping[str, str] = field(default_factory=dict)
     """URI to the cycle it was taken out of, drawn as `a -> b -> a`."""
 
+    def ahead(self) -> tuple[str, ...]:
+        """The URIs of those that want others `later`, and of what they wait for: these are to be up first."""
+        wanted: set[str] = set()
+        for uri in reversed(self.order):
+            node = self.nodes[uri]
+            if uri in wanted or len(node.awaits) < len(node.after):
+                wanted |= {uri, *node.awaits}
+        return tuple(uri for uri in self.order if uri in wanted)
+
     def waves(self) -> list[tuple[str, ...]]:
         """The URIs in groups: those of one group can start side by side once the groups before it are up."""
         depth: dict[str, int] = {}
         for uri in self.order:
-            depth[uri] = 1 + max((depth[each] for each in self.nodes[uri].after if each in depth), default=-1)
+            depth[uri] = 1 + max((depth[each] for each in self.nodes[uri].awaits if each in depth), default=-1)
         return [
             tuple(u for u in self.order if depth[u] == level) for level in range(max(depth.values(), default=-1) + 1)
         ]
@@ -144,7 +155,8 @@ def _node(
     disabled: Set[str],
     builtin: Set[str],
 ) -> Node:
-    after: dict[str, None] = {}
+    after: dict[str, bool] = {}
+    """Whether it waits for it."""
     uses: dict[str, tuple[str, ...]] = {}
     must: list[str] = []
     unmet: list[str] = []
@@ -158,8 +170,10 @@ def _node(
             must += members
         if need.cardinality is not Cardinality.ORDER:
             uses[need.type.uri] = (*uses.get(need.type.uri, ()), *members)
-        after.update(dict.fromkeys(members))
-    return Node(registration.uri, tuple(after), uses, tuple(must), "; ".join(unmet))
+        for uri in members:
+            after[uri] = after.get(uri, False) or need.cardinality is not Cardinality.LATER
+    awaits = tuple(uri for uri, waits in after.items() if waits)
+    return Node(registration.uri, tuple(after), awaits, uses, tuple(must), "; ".join(unmet))
 
 
 def _choose(

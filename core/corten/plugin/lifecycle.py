@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from types import TracebackType
 
 from corten.errors import CortenError, DeadlineExceeded, FailedPrecondition, Unknown
@@ -22,9 +22,14 @@ from .graph import Choices, Node, plan
 from .hooks import HookRelay
 from .model import SkipPlugin, State
 from .record import Found, PluginRecord, describe
+from .startup import Startup
 from .threads import Abandonable
+from .turns import Turns
 
 log = logging.getLogger(__name__)
+
+HEAD_START = 1.0
+"""Seconds that the others wait for the plugins that are to be up first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class Lifecycle:
         self.plugins: dict[str, PluginRecord] = {each.uri: _record(each) for each in found}
         self._required = required
         self._deadlines = deadlines or Deadlines()
-        self._settled = {uri: asyncio.Event() for uri in self.plugins}
+        self._turns = Turns({uri: node.awaits for uri, node in self.plan.nodes.items()})
+        self._startup = Startup(self.plugins, self._turns.want)
         self._condemn(disabled, {each.uri: each.error for each in found if each.error} | dict(failed or {}))
 
     def __repr__(self) -> str:
@@ -67,10 +73,25 @@ class Lifecycle:
 
         Raises FailedPrecondition, naming them, if a required plugin is not up; the others run then until `stop`.
         """
-        async with asyncio.TaskGroup() as group:
-            for uri in self.plan.order:
-                group.create_task(self._bring_up(uri, environment), name=f"start {uri}")
-        self._check_required()
+        try:
+            async with asyncio.TaskGroup() as group:
+                ahead = self.plan.ahead()
+                await self._head_start([self._begin(uri, environment, group) for uri in ahead])
+                for uri in [each for each in self.plan.order if each not in ahead]:
+                    _ = self._begin(uri, environment, group)
+            self._check_required()
+        except BaseException as error:
+            self._startup.end(describe(error) if isinstance(error, CortenError) else "it was told to stop")
+            raise
+        self._startup.end()
+
+    def _begin(self, uri: str, environment: Environment, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        return group.create_task(self._bring_up(uri, environment), name=f"start {uri}")
+
+    async def _head_start(self, ahead: Collection[asyncio.Task[None]]) -> None:
+        """Imports take turns: what is to be up first would wait for those of all others."""
+        if ahead:
+            await asyncio.wait(ahead, timeout=HEAD_START)
 
     async def stop(self, hooks: HookRelay | None = None) -> None:
         """Close every plugin that is up, in the reverse of the order of the plan; a failure is logged."""
@@ -96,11 +117,11 @@ class Lifecycle:
         record, node = self.plugins[uri], self.plan.nodes[uri]
         try:
             if record.state is State.PENDING:
-                for each in node.after:
-                    await self._settled[each].wait()
+                for each in node.awaits:
+                    await self._startup.after(each)
                 await self._attempt(record, node, environment)
         finally:
-            self._settled[uri].set()
+            self._startup.settle(uri)
 
     async def _attempt(self, record: PluginRecord, node: Node, environment: Environment) -> None:
         record.requires_resolved = node.uses
@@ -124,10 +145,11 @@ class Lifecycle:
         """The instance, running. Raises SkipPlugin, or a CortenError that names the plugin."""
         uri = record.uri
         chosen = {self.plugins[each].registration.type.uri: each for each in node.must}
-        context = LiveContext(record, self.plugins, environment, chosen)
+        context = LiveContext(record, self.plugins, environment, chosen, self._startup)
         init = Abandonable(f"plugin {uri}: init", lambda: record.registration.init(context), _close_late)
-        with _Blamed(f"plugin {uri}: init"):
-            instance = await init.wait_async(self._deadlines.init)
+        async with self._turns.turn(uri):
+            with _Blamed(f"plugin {uri}: init"):
+                instance = await init.wait_async(self._deadlines.init)
         try:
             with _Blamed(f"plugin {uri}"):
                 environment.hooks.register(uri, instance)

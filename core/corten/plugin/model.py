@@ -47,11 +47,13 @@ class Cardinality(StrEnum):
     """All that are ok; failed ones are left out and can be named with `PluginContext.failures`."""
     ORDER = "order"
     """None: only start after all of that type."""
+    LATER = "later"
+    """All, but started before them: they are found in `PluginContext.plugins` as they come up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A need for instances of a plugin type; made with `one`, `each` and `order`."""
+    """A need for instances of a plugin type; made with `one`, `each`, `order` and `later`."""
 
     type: PluginType[Any]
     cardinality: Cardinality
@@ -74,6 +76,14 @@ def each(type: PluginType[Any]) -> Requirement:
 def order(type: PluginType[Any]) -> Requirement:
     """Start after every plugin of `type`, without using any."""
     return Requirement(type, Cardinality.ORDER)
+
+
+def later(type: PluginType[Any]) -> Requirement:
+    """Start ahead of every plugin of `type` and stop before them all, as the servers do: calls wait for what they need.
+
+    They are found in `PluginContext.plugins` once `PluginContext.settled` says so.
+    """
+    return Requirement(type, Cardinality.LATER)
 
 
 class State(StrEnum):
@@ -124,7 +134,7 @@ class Registration:
     capabilities: tuple[str, ...] = ()
     exports: Mapping[str, str] = field(default_factory=dict)
     serves: tuple[str, ...] = ()
-    """Full names of the RPC services it will offer, so that calls to them can be answered if it fails."""
+    """Full names of all RPC services it will offer: calls to them wait for it, and are answered if it fails."""
     migration: Migration | None = None
     moves: tuple[Move, ...] = ()
     """Settings that files of older versions have in another plugin's section; made before `migration`."""
@@ -205,6 +215,12 @@ class PluginContext(Protocol):
     @property
     def plugins(self) -> Mapping[str, PluginView]:
         """Every plugin by URI, also those that failed; live."""
+
+    async def settled(self, uri: str) -> None:
+        """On the event loop: wait until that plugin has started or failed. Raises NotFound if there is none."""
+
+    async def booted(self) -> None:
+        """On the event loop: wait until all plugins have. Raises Unavailable, with the reason, if the daemon ends."""
 
     def config_as(self, model: type[T]) -> T:
         """The plugin's settings; `model` is the class given in the registration."""

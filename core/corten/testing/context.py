@@ -19,7 +19,8 @@ from corten.config.settings import StreamProcessor
 from corten.contracts.workers import Workers
 from corten.errors import NotFound, Unavailable
 from corten.plugin.hooks import HookRelay
-from corten.plugin.model import Cardinality, PluginView, Registration
+from corten.plugin.model import Cardinality, PluginView, Registration, State
+from corten.plugin.record import PluginRecord
 from corten.plugin.types import PluginType
 from corten.pools import Pools
 from corten.supervisor import Supervisor
@@ -58,7 +59,7 @@ class FakeContext:
         self._registration = registration
         self.stream_processors: Mapping[str, StreamProcessor] = dict(stream_processors or {})
         self.uri = registration.uri if registration else uri
-        self.plugins: Mapping[str, PluginView] = dict(plugins or {})
+        self.plugins: Mapping[str, PluginView] = self._views() if plugins is None else dict(plugins)
         self.pools = pools or Pools()
         self.hooks = hooks or HookRelay(self.pools)
         self.grpc_address = grpc_address or str(Path(state) / "containerd.sock")
@@ -92,6 +93,22 @@ class FakeContext:
         if self._workers is None:
             raise Unavailable("the test gave this context no workers")
         return self._workers
+
+    def _views(self) -> dict[str, PluginView]:
+        """Those whose instances or errors the test gave."""
+        records = [
+            PluginRecord(Registration(type, id, lambda _: None), state=State.OK, instance=instance)
+            for (type, id), instance in self._instances.items()
+        ]
+        for (type, id), error in self._failed.items():
+            records.append(PluginRecord(Registration(type, id, lambda _: None), state=State.ERROR, error=error))
+        return {each.uri: each for each in records}
+
+    async def settled(self, uri: str) -> None:
+        """At once: nothing starts here."""
+
+    async def booted(self) -> None:
+        """At once."""
 
     def config_as(self, model: type[T]) -> T:
         """The config given, or `model` with its defaults."""

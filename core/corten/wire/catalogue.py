@@ -37,8 +37,22 @@ class Catalogue:
         return sorted(self._owners)
 
     def find(self, path: str) -> Method | None:
-        """The method of `package.Service/Method`."""
+        """The method of `package.Service/Method`, if it can be called now."""
         return self._methods.get(path)
+
+    @property
+    def complete(self) -> bool:
+        """Whether what `find` does not know will never be there; else `awaited` waits for it."""
+        return True
+
+    async def awaited(self, path: str) -> Method:
+        """As `find`, once nobody can offer it any more who does not yet. Raises what `refusal` returns."""
+        if method := self.find(path):
+            return method
+        raise self.refusal(path)
+
+    async def completed(self) -> None:
+        """Wait until it is `complete`. Raises Unavailable if the daemon ends instead."""
 
     def refusal(self, path: str) -> CortenError:
         """Why `path` is not served: its plugin's own error, or that nobody has heard of it."""
@@ -51,7 +65,8 @@ class Catalogue:
         return Unimplemented(f"unknown service {service}")
 
     def _add(self, owner: str, service: Service) -> None:
-        if first := self._owners.get(service.name):
+        first = self._owners.get(service.name)
+        if first is not None and first != owner:
             log.error("service %s of %s is not served: %s offers it already", service.name, owner, first)
             return
         self._owners[service.name] = owner

@@ -1,11 +1,12 @@
 """The gRPC health service: whether the daemon, or one of its services, takes calls.
 
-Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md. The daemon itself has the empty name. Plugins
-do not change once the servers run, so a watcher is told once and then waits for the end of the daemon.
+Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md. The daemon itself has the empty name. While
+the daemon starts, who asks waits; plugins do not change afterwards, so a watcher is told once and then waits for the
+end of the daemon.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from grpc_health.v1 import health_pb2
@@ -24,8 +25,8 @@ DESCRIPTOR = health_pb2.DESCRIPTOR.services_by_name["Health"]
 class Health:
     """Is also its own `ServiceProvider`."""
 
-    def __init__(self, plugins: Mapping[str, PluginView]) -> None:
-        self._plugins = plugins
+    def __init__(self, plugins: Mapping[str, PluginView], booted: Callable[[], Awaitable[None]]) -> None:
+        self._plugins, self._booted = plugins, booted
 
     def __repr__(self) -> str:
         return f"Health({len(self._plugins)} plugins)"
@@ -40,6 +41,7 @@ class Health:
         self, request: "health_pb2.HealthCheckRequest", call: CallContext
     ) -> "health_pb2.HealthCheckResponse":
         """Raises NotFound for a service that nobody offers."""
+        await self._booted()
         status = self.status(request.service)
         if status == _Response.SERVICE_UNKNOWN:
             raise NotFound(f"service {request.service}: no plugin offers it")
@@ -49,6 +51,7 @@ class Health:
         self, request: "health_pb2.HealthCheckRequest", call: CallContext
     ) -> AsyncIterator["health_pb2.HealthCheckResponse"]:
         """The status now, then silence until the client or the daemon goes."""
+        await self._booted()
         yield _Response(status=self.status(request.service))
         await asyncio.Event().wait()
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from corten.errors import InvalidArgument
-from corten.plugin.model import PluginContext, Registration, SkipPlugin, each
+from corten.plugin.model import PluginContext, Registration, SkipPlugin, each, later
 from corten.plugin.types import GRPC, METRICS, SERVER, TTRPC, PluginType
 
 from .limits import CallTotalsConfig, GrpcConfig, GrpcTcpConfig, TtrpcConfig
@@ -40,7 +40,7 @@ def plugins() -> tuple[Registration, ...]:
         Registration(
             type=SERVER,
             id="grpc",
-            requires=(each(GRPC), each(METRICS)),
+            requires=(later(GRPC), each(METRICS)),
             config=GrpcConfig,
             init=_grpc,
             summary="Serves containerd's gRPC services on a unix socket.",
@@ -48,7 +48,7 @@ def plugins() -> tuple[Registration, ...]:
         Registration(
             type=SERVER,
             id="grpc-tcp",
-            requires=(each(GRPC), each(METRICS)),
+            requires=(later(GRPC), each(METRICS)),
             config=GrpcTcpConfig,
             init=_grpc_tcp,
             summary="Serves the same on TCP, for clients with a certificate.",
@@ -56,7 +56,7 @@ def plugins() -> tuple[Registration, ...]:
         Registration(
             type=SERVER,
             id="ttrpc",
-            requires=(each(TTRPC),),
+            requires=(later(TTRPC),),
             config=TtrpcConfig,
             init=_ttrpc,
             summary="Serves containerd's ttrpc services, which shims call, on a unix socket.",
@@ -67,7 +67,7 @@ def plugins() -> tuple[Registration, ...]:
 def _health(context: PluginContext) -> object:
     from .health import Health
 
-    return Health(context.plugins)
+    return Health(context.plugins, context.booted)
 
 
 def _grpc(context: PluginContext) -> object:
@@ -120,9 +120,9 @@ def _ttrpc(context: PluginContext) -> object:
 
 
 def _catalogue(context: PluginContext, type: PluginType[ServiceProvider]) -> Catalogue:
-    from .catalogue import Catalogue
+    from .growing import GrowingCatalogue
 
-    return Catalogue(context.each(type), context.plugins)
+    return GrowingCatalogue(context, type)
 
 
 def _tls(config: GrpcTcpConfig) -> ServerTls | None:

@@ -1,7 +1,7 @@
 """The service `Introspection`: which plugins there are and how they fare, and who the server is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -30,10 +30,17 @@ class TellsMore(Protocol):
 
 
 class IntrospectionService:
-    """Needs no namespace; what it shows is live."""
+    """Needs no namespace; what it shows is live. Whoever asks about plugins while the daemon starts, waits."""
 
-    def __init__(self, plugins: Mapping[str, PluginView], warnings: Warnings | None, root: Path, pools: Pools) -> None:
-        self._plugins = plugins
+    def __init__(
+        self,
+        plugins: Mapping[str, PluginView],
+        booted: Callable[[], Awaitable[None]],
+        warnings: Warnings | None,
+        root: Path,
+        pools: Pools,
+    ) -> None:
+        self._plugins, self._booted = plugins, booted
         self._warnings = warnings
         self._root = root
         self._pools = pools
@@ -43,6 +50,7 @@ class IntrospectionService:
     async def plugins(self, request: pb.PluginsRequest, call: CallContext) -> pb.PluginsResponse:
         """Filter fields: type, id, state, exports.KEY."""
         matches = filters.compile(list(request.filters))
+        await self._booted()
         found = [each for each in self._plugins.values() if matches(plugin_lookup(each))]
         return pb.PluginsResponse(plugins=[plugin_message(each, self._host) for each in found])
 
@@ -55,6 +63,7 @@ class IntrospectionService:
     async def plugin_info(self, request: pb.PluginInfoRequest, call: CallContext) -> pb.PluginInfoResponse:
         """With options the plugin itself answers, if it can; without them, what Corten knows of it."""
         plugin = self._find(request)
+        await self._booted()
         options = optional_any(request, "options")
         extra = explanation(plugin) if options is None else any_message(await _ask(plugin, options))
         return pb.PluginInfoResponse(plugin=plugin_message(plugin, self._host), extra=extra)

@@ -65,7 +65,7 @@ def introspection(context: PluginContext) -> object:
     from .provider import provider
 
     warnings = context.each(WARNING).get("deprecations")
-    service = IntrospectionService(context.plugins, warnings, context.root, context.pools)
+    service = IntrospectionService(context.plugins, context.booted, warnings, context.root, context.pools)
     return provider(DESCRIPTOR, "Introspection", service)
 
 

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from corten.errors import CortenError, ResourceExhausted, Unavailable, Unknown
+from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unavailable, Unknown
 from corten.tracing import server_span
 
 from ..catalogue import Catalogue
@@ -44,24 +44,62 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         totals: CallTotals | None = None,
     ) -> None:
         self._catalogue = catalogue
+        self._running, self._limits, self._admission = running, limits, admission
         self._stopping = False
         self.underway = Underway()
-        totals = totals or CallTotals()
-        self._found = {
-            f"/{method.path}": _Served(method, running, limits, admission, self.underway, totals.of(method)).handler()
-            for method in catalogue
-        }
+        self._totals = totals or CallTotals()
+        self._found: dict[str, Any] = {}
 
     def service(self, handler_call_details: Any) -> Any:
         """grpc's door: `method` is `/package.Service/Method`."""
         path = handler_call_details.method.removeprefix("/")
         if self._stopping:
             return _refused(path, Unavailable(f"{path}: the daemon stops"))
-        return self._found.get(handler_call_details.method) or _refused(path, self._catalogue.refusal(path))
+        if found := self._found.get(path):
+            return found
+        if method := self._catalogue.find(path):
+            return self._found.setdefault(path, self._served(method).handler())
+        if not self._catalogue.complete:
+            return grpc.stream_stream_rpc_method_handler(partial(self._early, path))
+        return _refused(path, self._catalogue.refusal(path))
+
+    async def complete(self) -> None:
+        """Wait until all services are known; from then on methods that were never called are counted too, as 0."""
+        await self._catalogue.completed()
+        for method in self._catalogue:
+            self._totals.of(method)
 
     def refuse(self) -> None:
         """From now on every new call is answered with Unavailable."""
         self._stopping = True
+
+    async def _early(self, path: str, requests: Any, context: Any) -> None:
+        """A call that came while the daemon starts: it waits for what it needs, and is then like any other.
+
+        grpc wants to know at once whether there will be one message or many, so it is told many: on the wire one of
+        many is the same as one.
+        """
+        call = GrpcCall(path, context)
+        try:
+            with self.underway.handler(call, True):
+                self._admission(context)
+                method = await self._catalogue.awaited(path)
+                given = requests if method.client_streaming else await _only(call)
+        except BaseException as error:
+            await fail(error, call)
+        await self._served(method).serve_early(given, context)
+
+    def _served(self, method: Method) -> "_Served":
+        totals = self._totals.of(method)
+        return _Served(method, self._running, self._limits, self._admission, self.underway, totals)
+
+
+async def _only(call: GrpcCall) -> bytes:
+    """The request of a call that has one."""
+    data = await call.context.read()
+    if data is grpc.aio.EOF:
+        raise InvalidArgument(f"{call.method}: the call ended without a request")
+    return bytes(data)
 
 
 def _refused(path: str, error: CortenError) -> Any:
@@ -93,14 +131,24 @@ class _Served:
 
     def handler(self) -> Any:
         """What grpc calls for this method."""
+        make, behaviour = self._kind()
+        return make(behaviour)
+
+    async def serve_early(self, given: Any, context: Any) -> None:
+        """Serve a call that grpc takes for a stream both ways; `given` is its request or its requests."""
+        reply = await self._kind()[1](given, context)
+        if reply is not None:
+            await context.write(reply)
+
+    def _kind(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """What makes grpc's handler, and what it calls."""
         kinds: dict[tuple[bool, bool], tuple[Callable[..., Any], Callable[..., Any]]] = {
             (False, False): (grpc.unary_unary_rpc_method_handler, self._unary),
             (False, True): (grpc.unary_stream_rpc_method_handler, self._server_stream),
             (True, False): (grpc.stream_unary_rpc_method_handler, self._client_stream),
             (True, True): (grpc.stream_stream_rpc_method_handler, self._bidi),
         }
-        make, behaviour = kinds[self._method.client_streaming, self._method.server_streaming]
-        return make(behaviour)
+        return kinds[self._method.client_streaming, self._method.server_streaming]
 
     async def _unary(self, request: bytes, context: Any) -> Any:
         self._totals.received += 1

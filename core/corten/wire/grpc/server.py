@@ -1,4 +1,7 @@
-"""A gRPC server for a catalogue of services on one listener: starts, answers, and stops without a call cut in two."""
+"""A gRPC server for a catalogue of services on one listener: starts, answers, and stops without a call cut in two.
+
+It listens while the services of its catalogue may still be starting: calls of those wait.
+"""
 
 import logging
 from typing import Any
@@ -36,7 +39,7 @@ class GrpcServer:
         self._handlers = Handlers(
             catalogue, Running(supervisor, limits.max_filter_length), limits, listener.admit, totals
         )
-        self._catalogue = catalogue
+        self._catalogue, self._supervisor = catalogue, supervisor
         self._server: grpc.aio.Server | None = None
 
     def __repr__(self) -> str:
@@ -58,6 +61,11 @@ class GrpcServer:
             self.listener.release()
             raise
         self._server = server
+        log.info("listening on %s", self.listener)
+        self._supervisor.background(f"services of {self.listener}", self._complete())
+
+    async def _complete(self) -> None:
+        await self._handlers.complete()
         log.info("serving %d gRPC services on %s", len(self._catalogue.services), self.listener)
 
     async def close(self) -> None:

@@ -47,7 +47,7 @@ class Peer:
     def interrupt(self) -> None:
         """End the calls that only read or wait, because the daemon stops."""
         for stream, task in self._streams.values():
-            if stream.method.stops_at_once:
+            if stream.stops_at_once:
                 stream.stopping = True
                 task.cancel()
 
@@ -79,7 +79,7 @@ class Peer:
         if len(self._streams) >= self._max_calls:
             raise ResourceExhausted(f"{self._max_calls} calls are under way on this connection, no more are taken")
         stream = self._opened(frame)
-        task = asyncio.get_running_loop().create_task(stream.serve(self._running), name=f"ttrpc {stream.method.path}")
+        task = asyncio.get_running_loop().create_task(stream.serve(self._running), name=f"ttrpc {stream.call.method}")
         self._streams[frame.stream] = (stream, task)
         task.add_done_callback(lambda _: self._streams.pop(frame.stream, None))
 
@@ -90,9 +90,9 @@ class Peer:
             raise InvalidArgument(f"{len(frame.data)} bytes are no ttrpc request: {error}") from error
         path = f"{request.service}/{request.method}"
         method = self._catalogue.find(path)
-        if method is None:
+        if method is None and self._catalogue.complete:
             raise self._catalogue.refusal(path)
-        return Stream(frame.stream, method, request, frame.flags, self.connection, self.name)
+        return Stream(frame, request, method or self._catalogue.awaited(path), self.connection, self.name)
 
     def _feed(self, frame: Frame) -> None:
         stream, task = self._streams.get(frame.stream, (None, None))

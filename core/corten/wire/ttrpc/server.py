@@ -33,7 +33,7 @@ class TtrpcServer:
         owner: unix.Owner | None = None,
     ) -> None:
         self._place = unix.PlacedSocket(path, owner)
-        self._catalogue, self._running = catalogue, Running(supervisor)
+        self._catalogue, self._supervisor, self._running = catalogue, supervisor, Running(supervisor)
         self._limits = limits or TtrpcLimits()
         self._server: asyncio.AbstractServer | None = None
         self._peers: set[Peer] = set()
@@ -54,6 +54,11 @@ class TtrpcServer:
                 self._server.close()
             self._place.remove()
             raise
+        log.info("listening on %s", self._place.path)
+        self._supervisor.background(f"services of {self._place.path}", self._complete())
+
+    async def _complete(self) -> None:
+        await self._catalogue.completed()
         log.info("serving %d ttrpc services on %s", len(self._catalogue.services), self._place.path)
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 from google.protobuf.message import Message
 
@@ -23,20 +24,27 @@ STREAM_BACKLOG = 64
 class Stream:
     """A call under way; `serve` is its task, `feed` gives it what arrives on its stream id."""
 
-    def __init__(self, id: int, method: Method, request: Request, flags: int, connection: FrameConnection, peer: str):
-        self.id = id
-        self.method = method
+    def __init__(
+        self, frame: Frame, request: Request, method: Method | Awaitable[Method], connection: FrameConnection, peer: str
+    ) -> None:
+        """`frame` is the one that `request` came in; a method that is awaited is one whose service still starts."""
+        self.id = frame.stream
         self.call = TtrpcCall(request, peer)
+        self._method = method
         self.stopping = False
         self._connection = connection
         self._payload = request.payload
         self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._open = bool(flags & REMOTE_OPEN)
-        if method.client_streaming:
-            self._begin()
+        self._open = bool(frame.flags & REMOTE_OPEN)
+        self._begin()
 
     def __repr__(self) -> str:
         return f"Stream({self.id}, {self.call!r})"
+
+    @property
+    def stops_at_once(self) -> bool:
+        """Whether the daemon ends it when it stops, instead of waiting for its end."""
+        return not isinstance(self._method, Method) or self._method.stops_at_once
 
     def feed(self, frame: Frame) -> None:
         """Data for the service. Raises ResourceExhausted if it has too much already, Unavailable after the end."""
@@ -44,7 +52,7 @@ class Stream:
             raise Unavailable(f"stream {self.id} takes no more data")
         if not frame.flags & NO_DATA:
             if self._requests.qsize() >= STREAM_BACKLOG:
-                raise ResourceExhausted(f"{self.method.path}: {STREAM_BACKLOG} requests wait for the service already")
+                raise ResourceExhausted(f"{self.call.method}: {STREAM_BACKLOG} requests wait for the service already")
             self._requests.put_nowait(frame.data)
         if frame.flags & REMOTE_CLOSED:
             self._open = False
@@ -58,39 +66,41 @@ class Stream:
     async def serve(self, running: Running) -> None:
         """Run the call to its end and answer it. Raises only CancelledError."""
         try:
-            with server_span(self.method.path, self.call.metadata):
+            with server_span(self.call.method, self.call.metadata):
                 await self._within_deadline(running)
         except asyncio.CancelledError:
             if interrupted() and not self.stopping:
                 raise
             why = "the daemon stops" if self.stopping else "the service was cancelled by itself"
-            self._end(status_of(Unavailable(f"{self.method.path}: {why}"), self.method.path))
+            self._end(status_of(Unavailable(f"{self.call.method}: {why}"), self.call.method))
         except Exception as error:
-            self._end(status_of(error, self.method.path))
+            self._end(status_of(error, self.call.method))
 
     async def _within_deadline(self, running: Running) -> None:
         deadline = self.call.deadline
         limit = asyncio.timeout(None if deadline is None else deadline - time.monotonic())
         try:
             async with limit:
-                await self._run(running)
+                if not isinstance(self._method, Method):
+                    self._method = await self._method
+                await self._run(running, self._method)
         except TimeoutError:
             if not limit.expired():
                 raise
             self.leave()
-            raise DeadlineExceeded(f"{self.method.path}: not done by the client's deadline") from None
+            raise DeadlineExceeded(f"{self.call.method}: not done by the client's deadline") from None
 
-    async def _run(self, running: Running) -> None:
-        match self.method.client_streaming, self.method.server_streaming:
+    async def _run(self, running: Running, method: Method) -> None:
+        match method.client_streaming, method.server_streaming:
             case False, False:
-                self._answer(await running.unary(self.method, self._payload, self.call))
+                self._answer(await running.unary(method, self._payload, self.call))
             case True, False:
-                self._answer(await running.client_stream(self.method, self._requests.get, self.call))
+                self._answer(await running.client_stream(method, self._requests.get, self.call))
             case False, True:
-                await running.server_stream(self.method, self._payload, self.call, self._write)
+                await running.server_stream(method, self._payload, self.call, self._write)
                 self._send(DATA, b"", REMOTE_CLOSED | NO_DATA)
             case True, True:
-                await running.bidi(self.method, self._requests.get, self.call, self._write)
+                await running.bidi(method, self._requests.get, self.call, self._write)
                 self._send(DATA, b"", REMOTE_CLOSED | NO_DATA)
 
     def _begin(self) -> None:
@@ -100,10 +110,10 @@ class Stream:
             self._requests.put_nowait(None)
 
     def _answer(self, reply: Message) -> None:
-        self._send(RESPONSE, Response(payload=_bytes(self.method, reply)).SerializeToString())
+        self._send(RESPONSE, Response(payload=_bytes(self.call.method, reply)).SerializeToString())
 
     async def _write(self, reply: Message) -> None:
-        self._send(DATA, _bytes(self.method, reply))
+        self._send(DATA, _bytes(self.call.method, reply))
         await self._connection.drain()
 
     def _send(self, kind: int, data: bytes, flags: int = 0) -> None:
@@ -123,7 +133,7 @@ def refusal(stream: int, status: Status) -> bytes:
     return encode(stream, RESPONSE, response.SerializeToString())
 
 
-def _bytes(method: Method, reply: object) -> bytes:
+def _bytes(path: str, reply: object) -> bytes:
     if not isinstance(reply, Message):
-        raise Unknown(f"{method.path}: the service answered with {type(reply).__name__}, not a message")
+        raise Unknown(f"{path}: the service answered with {type(reply).__name__}, not a message")
     return reply.SerializeToString()
