@@ -1,7 +1,8 @@
 """Corten and a containerd side by side in one sitting: same client, same registry, interleaved.
 
-Usage: compare.py [--quick] [--only NAME[,NAME…]]. Prints a Markdown table with the budgets of the design beside it.
-The stores lie on a memory-backed file system. The peer is Debian's containerd 1.6, whose pulls are its client's, or
+Usage: compare.py [--quick] [--only NAME[,NAME…]] [--folder DIR]. Prints a Markdown table with the budgets of the design
+beside it. The stores lie on a memory-backed file system, or in `--folder`; the registry's data always on the former.
+The peer is Debian's containerd 1.6, whose pulls are its client's, or
 another one in the folder `CORTEN_PEERS` (see `sides`): from 2.0 on the daemon pulls on both sides.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 import image as images
 import measures
 from peers import registry
-from sides import TMPFS, Side, peer_version, sides
+from sides import TMPFS, Side, file_system, peer_version, sides
 
 BIG = "40,000 files in 6 layers"
 ONE = "one layer of 1 GiB"
@@ -155,11 +156,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer runs, a smaller image")
     parser.add_argument("--only", default=",".join(MEASURES), help="names, comma-separated")
+    parser.add_argument("--folder", default=TMPFS, help="where the stores of both sides lie")
     args = parser.parse_args()
     names = args.only.split(",")
     folder = Path(tempfile.mkdtemp(prefix="cbr-", dir=TMPFS))
     try:
-        with registry(folder / "registry") as host, sides() as both:
+        with registry(folder / "registry") as host, sides(args.folder) as both:
             small = images.push_small(folder, host)
             size = (4000, 80) if args.quick else (40000, 800)
             big = images.push_big(folder, host, *size) if "pull" in names else ""
@@ -168,6 +170,7 @@ def main() -> None:
                 side.run("images", "pull", "--plain-http", small)
             sitting = Sitting(both, small, big, one, args.quick)
             rows = [row for name in names for row in measured(name, sitting)]
+        print(f"Stores in {args.folder} ({file_system(args.folder)}).\n")
         print(show(rows))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The two sides of a comparison: cortend and a containerd, each on its own memory-backed folder.
+"""The two sides of a comparison: cortend and a containerd, each on its own folder, memory-backed unless told otherwise.
 
 The containerd is Debian's, or that of the folder `CORTEN_PEERS`, which then has `containerd`, `ctr` and
 `containerd-shim-runc-v2`; its `ctr` is the client of both sides.
@@ -140,10 +140,16 @@ def pss(pid: int) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
+def file_system(folder: str) -> str:
+    """The type of the file system that a folder lies on, as mount(8) calls it."""
+    argv = ["stat", "--file-system", "--format=%T", folder]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @contextmanager
-def sides() -> Iterator[list[Side]]:
-    """Both daemons started; cleared away at the end with all they left."""
-    folder = Path(tempfile.mkdtemp(prefix="cb-", dir=TMPFS))
+def sides(within: str = TMPFS) -> Iterator[list[Side]]:
+    """Both daemons started, their stores in folders `within`; cleared away at the end with all they left."""
+    folder = Path(tempfile.mkdtemp(prefix="cb-", dir=within))
     both = [Side(name, folder / short) for name, short in (("corten", "a"), ("containerd", "b"))]
     try:
         for side in both:

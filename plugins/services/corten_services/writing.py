@@ -88,7 +88,8 @@ class WriteSession:
         if request.offset == 0 and offset > 0:
             self._writer.truncate(0)
             offset = 0
-        return offset + (self._writer.write(request.data) if request.data else 0)
+        data = request.data  # each look at it is a copy
+        return offset + (self._writer.write(data) if data else 0)
 
 
 def _check(ref: str, request: pb.WriteContentRequest) -> None:
