@@ -172,3 +172,14 @@ async def test_referrers_that_are_none(answer: str, link: str, error: type[Corte
 
     with pytest.raises(error):
         await asked(lie)
+
+
+@pytest.mark.parametrize("signed", ["json", "prettyjws"])
+async def test_schema_1_is_refused_by_its_name(signed: str) -> None:
+    async def old(request: web.Request) -> web.Response:
+        headers = {"Content-Type": f"application/vnd.docker.distribution.manifest.v1+{signed}"}
+        return web.Response(body=b'{"schemaVersion": 1, "fsLayers": []}', headers=headers)
+
+    async with serving(old) as (address, _):
+        with pytest.raises(InvalidArgument, match="schema 1"):
+            await fetched(address, MemoryContent())

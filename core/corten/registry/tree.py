@@ -102,6 +102,11 @@ class Documents:
 
         Raises NotFound if there is none, InvalidArgument for what is malformed, and the errors of the registry.
         """
+        if target.media_type in media_types.SCHEMA_1:
+            raise InvalidArgument(
+                f"image {self.reference}: it is of docker's schema 1, which is no longer supported "
+                "(convert it: skopeo copy --format oci)"
+            )
         fetched = await self._below(target, wanted, whole=True, depth=0)
         if not any(each.whole for each in fetched):
             raise NotFound(f"image {self.reference}: its index names no image")
