@@ -70,8 +70,8 @@ def registry(folder: Path, *, locked: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def containerd(folder: Path) -> Iterator[str]:
-    """Debian's containerd on its own root, state and socket; yields the address."""
+def containerd(folder: Path, program: str = "containerd") -> Iterator[str]:
+    """Debian's containerd, or another, on its own root, state and socket; yields the address."""
     folder.mkdir(parents=True, exist_ok=True)
     address = f"{folder}/c.sock"
     config = folder / "config.toml"
@@ -81,7 +81,7 @@ def containerd(folder: Path) -> Iterator[str]:
         f'[grpc]\naddress = "{address}"\n'
     )
     with (folder / "containerd.log").open("wb") as log:
-        process = subprocess.Popen(["containerd", "-c", str(config)], stdout=log, stderr=log)
+        process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
         try:
             wait_until(lambda: Ctr(address).try_("version").returncode == 0, "containerd answers")
             yield address

@@ -165,7 +165,15 @@ def mapped(action: str, errors: Mapping[type[BaseException], type[CortenError]] 
         cls = next((target for kind, target in errors.items() if isinstance(error, kind)), Unknown)
         if isinstance(error, OSError) and error.errno in _FULL:
             cls = ResourceExhausted
-        raise cls(f"{action}: {error}") from error
+        raise cls(f"{action}: {_told(error, action)}") from error
+
+
+def _told(error: BaseException, action: str) -> str:
+    """The system's own words, and of the file in it what `action` does not name already."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    names = [str(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    return ": ".join([error.strerror, *(name for name in names if name not in action)])
 
 
 _FULL = frozenset({28, 122})  # ENOSPC, EDQUOT

@@ -14,7 +14,8 @@ from corten.cli import exits
 from corten.cli.catalog import COMMANDS
 from corten.cli.main import corten as command
 from corten.cli.reference import markdown
-from corten.errors import BY_CODE, InvalidArgument, NotFound, Unavailable
+from corten.cli.reporting import report
+from corten.errors import BY_CODE, CortenError, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from daemon import CORTEN
 
 HELP_SECONDS = 0.150
@@ -115,6 +116,23 @@ def test_bad_values_are_the_callers_fault(args: list[str], says: str) -> None:
 def test_every_error_has_an_exit_code_with_a_meaning() -> None:
     assert {exits.of(cls("x")) for cls in BY_CODE.values()} <= set(exits.MEANINGS)
     assert exits.of(NotFound("x")) == 3 and exits.of(InvalidArgument("x")) == 2 and exits.of(Unavailable("x")) == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (NotFound("container 'x': it does not exist"), "corten ps -a"),
+        (NotFound("task 'x': does not exist"), "corten ps -a"),
+        (NotFound("image 'x': it does not exist"), "corten images"),
+        (FailedPrecondition("task 'x': cannot exec: it is stopped"), "corten start"),
+    ],
+)
+def test_what_to_do_about_an_error_is_told(error: CortenError, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report(error)
+    told = capsys.readouterr().err
+    assert error.message in told and f"`{says}`" in told
+    report(type(error)(f"{error.message} (do this)"))
+    assert capsys.readouterr().err == f"corten: {error.message} (do this)\n"
 
 
 def test_codes_before_a_process_ran() -> None:

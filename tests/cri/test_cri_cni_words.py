@@ -201,7 +201,7 @@ def test_the_main_address_is_the_preferred_one(preference: str, chosen: tuple[st
 
 
 def test_the_verbose_document_has_containerds_words() -> None:
-    shown = results.describe([_CURRENT], loopback=True)
+    shown = results.describe([_CURRENT], "/run/netns/x", loopback=True)
     assert set(shown["Interfaces"]) == {"eth0", "cni0", "lo"}
     assert shown["Interfaces"]["eth0"] == {
         "IPConfigs": [{"IP": "10.1.2.3", "Gateway": "10.1.2.1"}, {"IP": "fd00::5", "Gateway": ""}],
@@ -209,7 +209,7 @@ def test_the_verbose_document_has_containerds_words() -> None:
     }  # fmt: skip
     assert shown["DNS"] == [{"nameservers": ["10.1.2.1"]}]
     assert shown["Routes"] == _CURRENT["routes"]
-    assert "lo" not in results.describe([_CURRENT], loopback=False)["Interfaces"]
+    assert "lo" not in results.describe([_CURRENT], "", loopback=False)["Interfaces"]
 
 
 _KEYS = st.sampled_from(
@@ -236,7 +236,7 @@ def test_whatever_a_plugin_answers_is_a_result_or_an_error(document: Any, versio
             assert results.convert(result, known)["cniVersion"] == known
         except InvalidArgument as error:
             assert "without an address" in error.message
-    results.describe([result], loopback=True)
+    results.describe([result], "", loopback=True)
 
 
 # ------------------------------------------------------------------ small languages

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -304,3 +305,31 @@ async def test_a_privileged_container_may_write_to_sys_beside_a_pause_process(cr
     mounts = await cri.output(container, "cat", "/proc/self/mountinfo")
     (sys,) = (line for line in mounts.splitlines() if " /sys " in line)
     assert sys.endswith("sysfs sysfs rw") and " /sys rw" in sys
+
+
+async def test_a_privileged_container_may_write_to_sys_after_one_that_is_not(cri: Cri) -> None:
+    """The first sysfs of a network decides whether any of them can be written to."""
+    pod_config = cri.networked()
+    pod_config.linux.security_context.privileged = True
+    pod = await cri.run_pod(pod_config)
+    for privileged, word in ((False, "ro"), (True, "rw"), (False, "ro")):
+        options = pb.NamespaceOption(network=pb.POD, pid=pb.CONTAINER)
+        wanted = linux(privileged=privileged, namespace_options=options)
+        container = await cri.started(pod, "sleep", "1000", linux=wanted)
+        mounts = await cri.output(container, "cat", "/proc/self/mountinfo")
+        (sys,) = (line for line in mounts.splitlines() if " /sys " in line)
+        assert f" /sys {word}," in sys and sys.endswith("sysfs sysfs rw")
+
+
+async def test_a_container_has_the_limits_of_the_daemon_s_service(cri: Cri, node: CriNode) -> None:
+    container = await cri.started(await cri.run_pod(), "sleep", "1000")
+    soft, hard = resource.prlimit(node.daemon.pid, resource.RLIMIT_NOFILE)
+    assert (await cri.output(container, "sh", "-c", "ulimit -Sn; ulimit -Hn")).split() == [str(soft), str(hard)]
+    assert not (await cri.info(container))["runtimeSpec"]["process"]["rlimits"]
+
+
+async def test_the_verbose_status_has_the_request_with_its_environment_as_text(cri: Cri) -> None:
+    envs = [pb.KeyValue(key="K", value=b"v=1"), pb.KeyValue(key="L", value=b"\xff")]
+    container = await cri.started(await cri.run_pod(), "sleep", "1000", envs=envs)
+    shown = (await cri.info(container))["config"]["envs"]
+    assert shown == [{"key": "K", "value": "v=1"}, {"key": "L", "value": "\ufffd"}]

@@ -11,6 +11,7 @@ from corten_cri.events.stream import BOUND, KEPT, EventStream
 from corten_cri.state.containers import Container
 from corten_cri.state.pods import Pod
 from corten_cri.state.table import Table
+from corten_cri.timers import Timers
 from cri.cri_world import Cri
 
 
@@ -76,6 +77,7 @@ class FewParts:
     pods: Table[Pod] = field(default_factory=lambda: Table("pod"))
     containers: Table[Container] = field(default_factory=lambda: Table("container"))
     images: NoImages = field(default_factory=NoImages)
+    timers: Timers = field(default_factory=Timers)
 
     def containers_of(self, pod_id: str) -> list[Container]:
         return [each for each in self.containers.all() if each.pod_id == pod_id]

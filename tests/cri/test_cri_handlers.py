@@ -1,12 +1,14 @@
-"""Runtime handlers: a pause process from an image, Debian's shim, annotations that are let through."""
+"""Runtime handlers: a pause process from an image, Debian's shim, streams, annotations that are let through."""
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
-from cri.cri_world import CriNode, cri_node
+from cri.cri_world import Cri, CriNode, cri_node, until
 
 pytestmark = pytest.mark.integration
 
@@ -21,6 +23,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriNode]:
       runtimes:
         always: {{pause: always, pod_annotations: [example/*]}}
         shim: {{runtime_path: {SHIM or "/none"}}}
+        streamed: {{io_type: streaming}}
   io.containerd.cri.v1.images:
     pinned_images: {{sandbox: REGISTRY/test/busy:latest}}
 """
@@ -50,6 +53,21 @@ async def test_a_handler_may_want_a_pause_process_from_an_image(node: CriNode) -
         assert [image.pinned for image in images] == [True]
 
 
+async def test_a_pause_process_that_ends_leaves_no_task(node: CriNode) -> None:
+    async with node.client() as cri:
+        pod = await cri.run_pod(handler="always")
+        container = await cri.started(pod, "sleep", "1000")
+        os.kill((await cri.pod_info(pod))["pid"], signal.SIGKILL)
+        await until(lambda: not_ready(cri, pod), "the pod is not ready")
+        info = await cri.pod_info(pod)
+        assert info["pid"] == 0 and (await cri.status(container)).state == pb.CONTAINER_RUNNING
+
+
+async def not_ready(cri: Cri, pod: str) -> bool:
+    gone = (await cri.pod_info(pod))["pid"] == 0
+    return gone and bool((await cri.pod_status(pod)).state == pb.SANDBOX_NOTREADY)
+
+
 @pytest.mark.skipif(not SHIM, reason="containerd-shim-runc-v2 is not on PATH")
 async def test_another_shim_runs_pods_with_logs_and_execs(node: CriNode) -> None:
     async with node.client() as cri:
@@ -63,5 +81,27 @@ async def test_another_shim_runs_pods_with_logs_and_execs(node: CriNode) -> None
         runs = await cri.started(pod, "sleep", "1000")
         await cri.restart(node.daemon.kill)
         assert (await cri.status(runs)).state == pb.CONTAINER_RUNNING
+        await cri.remove_pod(pod)
+        assert await cri.containers() == []
+
+
+async def test_stdio_may_go_by_streams_of_the_shim(node: CriNode) -> None:
+    async with node.client() as cri:
+        await cri.pull()
+        pod = await cri.run_pod(cri.networked(), handler="streamed")
+        container = await cri.started(pod, "sh", "-c", "echo out; echo err >&2; sleep 0.5; exit 4")
+        assert await cri.output(container, "echo", "exec") == "exec"
+        ended = await cri.ended(container)
+        assert ended.exit_code == 4
+        assert sorted((await cri.log(container)).splitlines()) == ["err", "out"]
+        runs = await cri.started(pod, "sh", "-c", "echo before; sleep 1; echo after; sleep 1000")
+        await cri.restart(node.daemon.kill)
+        assert (await cri.status(runs)).state == pb.CONTAINER_RUNNING
+        assert await cri.output(runs, "seq", "20000") == "".join(f"{n}\n" for n in range(1, 20001)).rstrip()
+
+        async def logged() -> bool:
+            return await cri.log(runs) == "before\nafter"
+
+        await until(logged, "both lines in the log")
         await cri.remove_pod(pod)
         assert await cri.containers() == []

@@ -33,6 +33,9 @@ async def test_the_verbose_status_has_the_settings_in_containerds_words(cri: Cri
     assert config["containerd"]["defaultRuntimeName"] == "runc" and config["cni"]["binDirs"] == ["/usr/lib/cni"]
     assert config["drainExecSyncIOTimeout"] == "0s", "durations are text, in Go's notation"
     assert config["enableCDI"] is True and config["rootDir"].startswith(str(cri.node.daemon.root))
+    assert config["containerdEndpoint"] == str(cri.node.daemon.address), "tools look for it"
+    runc = config["containerd"]["runtimes"]["runc"]
+    assert runc["options"]["SystemdCgroup"] is False and runc["privileged_without_host_devices"] is False
     assert json.loads(info["cniconfig"])["Networks"], info.keys()
 
 

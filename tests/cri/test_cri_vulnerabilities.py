@@ -1,6 +1,7 @@
 """Vulnerabilities that CRI implementations had, each by its number: what was possible there is not here."""
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -121,3 +122,23 @@ async def test_cve_2022_0811_sysctls_are_one_name_and_one_line(cri: Cri) -> None
             await cri.run_pod(config)
     assert await cri.pods() == []
     assert "/bin/x" not in Path("/proc/sys/kernel/core_pattern").read_text()
+
+
+async def test_cve_2021_43816_files_of_the_host_keep_their_labels(cri: Cri, tmp_path: Path) -> None:
+    """Files of the host at the places of files that the pod has of its own, with and without relabelling."""
+    pod, label = await cri.run_pod(), b"system_u:object_r:etc_t:s0"
+    places = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log")
+    mounts = []
+    for number, place in enumerate(places):
+        file = tmp_path / str(number)
+        file.write_text(place)
+        os.setxattr(file, "security.selinux", label)
+        mounts.append(pb.Mount(container_path=place, host_path=str(file), selinux_relabel=number % 2 == 1))
+    container = await cri.started(pod, "sleep", "1000", mounts=mounts)
+    for mount in mounts:
+        assert await cri.output(container, "cat", mount.container_path) == mount.container_path
+        assert os.getxattr(mount.host_path, "security.selinux") == label
+    made = (await cri.info(container))["runtimeSpec"]["mounts"]
+    for mount in mounts:
+        (found,) = (each for each in made if each["destination"] == mount.container_path)
+        assert found["source"] == mount.host_path and not {"z", "Z"} & set(found["options"])

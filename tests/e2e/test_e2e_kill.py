@@ -169,6 +169,35 @@ async def test_output_written_while_the_daemon_is_away_reaches_the_reader(
     os.close(reader)
 
 
+async def test_a_slow_reader_of_a_fifo_loses_nothing_over_kills(daemon: Daemon, reference: str, tmp_path: Path) -> None:
+    ctr = Ctr(daemon.address)
+    ctr("images", "pull", "--plain-http", reference)
+    ctr("containers", "create", reference, "much", "seq", "200000")
+    fifo = tmp_path / "out"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    async with Channel(daemon.address) as channel:
+        headers = {"containerd-namespace": "default"}
+        create = tasks_pb2.CreateTaskRequest(container_id="much", stdout=str(fifo))
+        create.rootfs.extend(await mounts_of(channel, "much", headers))
+        await channel.unary(TASKS["Create"], create, metadata=headers)
+        await channel.unary(TASKS["Start"], tasks_pb2.StartRequest(container_id="much"), metadata=headers)
+    os.set_blocking(reader, True)  # its writer is there
+    kills, data = 0, b""
+    while piece := os.read(reader, 16384):
+        data += piece
+        if len(data) > (kills + 1) * 400_000 and kills < 2:
+            kills += 1
+            restarted(daemon)
+            assert "RUNNING" in ctr("tasks", "ls")
+            assert ctr("run", "--rm", reference, f"other{kills}", "echo", "on") == "on\n"
+    assert kills == 2
+    assert data == b"".join(b"%d\n" % number for number in range(1, 200001))
+    os.close(reader)
+    wait_until(lambda: "STOPPED" in ctr("tasks", "ls"), "the task ended")
+    assert "exit code" not in ctr.try_("tasks", "rm", "much").stderr
+
+
 async def mounts_of(channel: Channel, key: str, headers: dict[str, str]) -> Sequence[Mount]:
     """The root file system of a container, as ctr asks for it."""
     request = snapshots_pb2.MountsRequest(snapshotter="overlayfs", key=key)

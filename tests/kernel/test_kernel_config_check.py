@@ -178,7 +178,7 @@ def test_settings_for_a_plugin_that_may_have_failed_to_load_are_a_warning(tmp_pa
 
 
 def test_what_is_accepted_but_not_used_is_a_warning(tmp_path: Path) -> None:
-    config = loaded(tmp_path, "proxy_plugins:\n  stargz: {type: content, address: /run/x.sock}\n")
+    config = loaded(tmp_path, "proxy_plugins:\n  stargz: {type: sandbox, address: /run/x.sock}\n")
     (problem,) = config.problems
     assert problem.warning
     assert str(problem).startswith(f"{tmp_path}/c.yaml:2: proxy_plugins.stargz")

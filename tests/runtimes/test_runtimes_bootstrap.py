@@ -89,7 +89,10 @@ def test_what_a_shim_prints(output: bytes, expected: ShimEndpoint) -> None:
         (b"\xff\xff", InvalidArgument),
         (b'{"version":4,"address":"unix:///x","protocol":"ttrpc"}', Unimplemented),
         (b'{"version":3,"address":"unix:///x","protocol":"http"}', Unimplemented),
-        (b'{"version":3,"address":"vsock://3:1","protocol":"ttrpc"}', Unimplemented),
+        (b'{"version":3,"address":"vsock://3:1","protocol":"grpc"}', Unimplemented),
+        (b'{"version":3,"address":"vsock://x:1","protocol":"ttrpc"}', InvalidArgument),
+        (b'{"version":3,"address":"hvsock:///x","protocol":"ttrpc"}', InvalidArgument),
+        (b'{"version":3,"address":"vsock://3:4294967296","protocol":"ttrpc"}', InvalidArgument),
         (field(1, 4) + field(2, b"unix:///x") + field(3, b"ttrpc"), Unimplemented),
     ],
 )

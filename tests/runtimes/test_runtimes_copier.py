@@ -1,11 +1,13 @@
-"""The copier for shims that keep no logs: killed, started again, and gone when it has nothing to do."""
+"""The copier for shims that keep no logs: killed, started again, gone when it has nothing to do; and slow disks."""
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,55 @@ async def test_bundles_keep_nothing_of_processes_that_were_deleted(foreign: Any,
     await task.wait()
     await task.delete()
     assert world.remains() == []
+
+
+_FIFREEZE, _FITHAW = 0xC0045877, 0xC0045878
+"""Of linux/fs.h: writers to a file system wait from the one until the other."""
+
+
+@pytest.fixture
+def disk(world: World) -> Iterator[tuple[Path, Callable[[bool], None]]]:
+    """A disk of its own, and what makes it hang (True) and go on (False)."""
+    image, folder = world.folder / "disk.img", world.folder / "disk"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-qF", str(image)], check=True)
+    folder.mkdir()
+    subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True)
+    root, hung = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), False
+
+    def hang(wanted: bool) -> None:
+        nonlocal hung
+        if wanted != hung:
+            fcntl.ioctl(root, _FIFREEZE if wanted else _FITHAW, 0)
+            hung = wanted
+
+    try:
+        yield folder, hang
+    finally:
+        hang(False)
+        os.close(root)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_disk_that_hangs_holds_up_the_logs_on_it_alone(
+    foreign: Any, world: World, disk: tuple[Path, Callable[[bool], None]]
+) -> None:
+    folder, hang = disk
+    slow = await _counting(foreign, world, "disk/slow")
+    hang(True)
+    await asyncio.sleep(0.3)
+    reader = Reader(world.fifo())
+    await slow.attach(Stdio("", reader.path, ""))  # the copier answers
+    quick = await _counting(foreign, world, "quick")
+    async with asyncio.timeout(30):
+        assert (await quick.wait()).status == 0
+        await quick.delete()
+    numbers = b"".join(b"%d\n" % number for number in range(400))
+    assert content((world.folder / "quick.log").read_bytes(), "stdout") == numbers
+    hang(False)
+    async with asyncio.timeout(30):
+        assert (await slow.wait()).status == 0
+        await slow.delete()
+    assert content((folder / "slow.log").read_bytes(), "stdout") == numbers
+    assert numbers.endswith(await reader.end())

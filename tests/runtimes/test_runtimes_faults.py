@@ -64,8 +64,17 @@ async def held(world: World, gate: Gate) -> AsyncIterator[list[Any]]:
         await runtime.close()
 
 
-def _kill_shim(world: World, victim: int) -> None:
-    os.kill(json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"], signal.SIGKILL)
+def _keeper(world: World) -> int:
+    return int(json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"])
+
+
+def _kill_keeper(world: World, victim: int) -> None:
+    os.kill(_keeper(world), signal.SIGKILL)
+
+
+def _kill_worker(world: World, victim: int) -> None:
+    _, worker = shim_processes(_keeper(world))  # there is one, for it waits for runc
+    os.kill(worker, signal.SIGKILL)
 
 
 def _kill_zygote(world: World, victim: int) -> None:
@@ -84,7 +93,8 @@ def _kill_container(world: World, victim: int) -> None:
 
 
 VICTIMS: dict[str, Callable[[World, int], None]] = {
-    "shim": _kill_shim, "zygote": _kill_zygote, "runc": _kill_runc, "container": _kill_container,
+    "keeper": _kill_keeper, "worker": _kill_worker, "zygote": _kill_zygote, "runc": _kill_runc,
+    "container": _kill_container,
 }  # fmt: skip
 STEPS = [(when, verb) for verb in ("create", "start", "exec", "delete") for when in ("before", "after")]
 

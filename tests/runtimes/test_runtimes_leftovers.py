@@ -12,6 +12,7 @@ import psutil
 import pytest
 from corten.contracts.runtime import Stdio as Wanted
 from corten_runtimes.shim.loop import Loop
+from corten_runtimes.shim.streaming import Streaming
 from corten_runtimes.shim.streams import Stdio, Streams
 from counts import count
 from runtimes.world import NAMESPACE, World, process
@@ -33,7 +34,7 @@ def test_the_streams_of_an_exec_go_with_it(tmp_path: Path, no_collector: None) -
     stdio = Stdio(f"{folder}/in", f"{folder}/out", f"{folder}/err", terminal=False)
     for path in stdio[:3]:
         os.mkfifo(path)
-    streams = Streams(loop, stdio, direct=False, console="", owner=(0, 0), logger=_no_logger)
+    streams = Streams(loop, stdio, direct=False, console="", owner=(0, 0), logger=_no_logger, streaming=Streaming())
     streams.begin()
     child = os.dup(streams.child[1])
     streams.started()

@@ -121,8 +121,6 @@ async def test_a_file_with_a_terminal(runtime: Any, world: World) -> None:
 @pytest.mark.parametrize(
     ("uri", "kind"),
     [
-        ("stream://x", Unimplemented),
-        ("ttrpc+unix:///run/x.sock?streaming_id=1", Unimplemented),
         ("npipe://x", Unimplemented),
         ("file://relative", InvalidArgument),
     ],

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import peers
 import pytest
@@ -20,7 +22,7 @@ from corten.api.types.introspection_pb2 import RuntimeInfo
 from corten.errors import InvalidArgument
 from corten_runtimes.standalone import main, place, runc
 from daemon import remove_cgroups
-from runtimes.world import alive, folder, spec
+from runtimes.world import NAMESPACE, World, alive, folder, spec
 
 RUNTIME = "io.containerd.corten.v1"
 PROGRAM = Path(sys.executable).with_name(main.NAME)
@@ -241,3 +243,21 @@ def test_command_lines_that_make_no_sense(argv: list[str], says: str) -> None:
 def test_flags_are_taken_as_go_takes_them() -> None:
     flags = main.parse(["-namespace", "n", "--id=a=b", "-debug", "start", "-x"])
     assert flags == ({"namespace": "n", "id": "a=b"}, frozenset({"debug"}), "start")
+
+
+@pytest.mark.integration
+async def test_a_bundle_of_the_own_shim_names_the_program_that_is_the_same(
+    runtime: Any, world: World, standing: list[str]
+) -> None:
+    """Tools copy it, and have it run the next task by its path."""
+    task = await runtime.create(NAMESPACE, world.id(), world.options("/bin/sleep", "600"))
+    named = Path((world.tasks / task.id / "shim-binary-path").read_text())
+    assert named == PROGRAM
+    copy = str(shutil.copy(named, world.folder))
+    other = replace(world.options("/bin/sh", "-c", "exit 7"), runtime_path=copy)
+    by_path = await runtime.create(NAMESPACE, world.id(), other)
+    assert (world.tasks / by_path.id / "shim-binary-path").read_text() == copy
+    await by_path.start()
+    assert (await by_path.wait()).status == 7
+    assert (await by_path.delete()).status == 7
+    standing.append(place.folder(str(world.tasks / by_path.id)))

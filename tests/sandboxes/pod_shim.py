@@ -20,8 +20,12 @@ from corten.api.types.task import task_pb2
 from corten.errors import AlreadyExists, FailedPrecondition, NotFound
 from corten.supervisor import Supervisor
 from corten.wire.catalogue import Catalogue
+from corten.wire.grpc.server import GrpcServer
+from corten.wire.grpc.unix_listener import UnixListener
+from corten.wire.limits import Limits
 from corten.wire.service import CallContext, Service, cancellable
 from corten.wire.ttrpc.server import TtrpcServer
+from corten.wire.unix import Owner
 from google.protobuf.empty_pb2 import Empty
 
 PID, SOCKET = "pod.pid", "pod.sock"
@@ -193,10 +197,42 @@ async def serve(socket: str) -> None:
     done = asyncio.Event()
     pods = Service(pb.DESCRIPTOR.services_by_name["Sandbox"], Pod(done))
     tasks = Service(task.DESCRIPTOR.services_by_name["Task"], Tasks())
-    server = TtrpcServer(socket, Catalogue({"pod": Provider(pods, tasks)}), Supervisor())
+    catalogue = Catalogue({"pod": Provider(pods, tasks)})
+    server: TtrpcServer | GrpcServer
+    if protocol() == "grpc":
+        listener = UnixListener(socket, Owner())
+        server = GrpcServer(listener, catalogue, Supervisor(), Limits())
+    else:
+        server = TtrpcServer(f"{socket}.in" if protocol() == "hvsock" else socket, catalogue, Supervisor())
     await server.start()
+    if protocol() == "hvsock":
+        await asyncio.start_unix_server(hybrid, socket)
     await done.wait()
     await server.close()
+
+
+async def hybrid(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a hypervisor does for its machine's port: a word each way, then the bytes of who listens there."""
+    said = await reader.readline()
+    if said != b"CONNECT 1024\n":
+        writer.write(b"no such port\n")
+        writer.close()
+        return
+    inner, outer = await asyncio.open_unix_connection(str(Path.cwd() / f"{SOCKET}.in"))
+    writer.write(b"OK 1073741824\n")
+    await asyncio.gather(carry(reader, outer), carry(inner, writer))
+
+
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def protocol() -> str:
+    return os.environ.get("POD_PROTOCOL", "ttrpc")
 
 
 def start() -> None:
@@ -213,7 +249,8 @@ def start() -> None:
         if child.poll() is not None or time.monotonic() > end:
             raise SystemExit(f"the server does not start: {Path('pod.log').read_text()}")
         time.sleep(0.02)
-    print(json.dumps({"version": 3, "address": f"unix://{socket}", "protocol": "ttrpc"}))
+    address = f"hvsock://{socket}:1024" if protocol() == "hvsock" else f"unix://{socket}"
+    print(json.dumps({"version": 3, "address": address, "protocol": "grpc" if protocol() == "grpc" else "ttrpc"}))
 
 
 def delete() -> None:
@@ -224,10 +261,10 @@ def delete() -> None:
     sys.stdout.buffer.write(answer.SerializeToString())
 
 
-def install(folder: Path) -> str:
-    """An executable for the runtime's name: its absolute path."""
+def install(folder: Path, protocol: str = "ttrpc") -> str:
+    """An executable for the runtime's name: its absolute path. `protocol` is ttrpc, grpc, or hvsock: ttrpc by that."""
     path = folder / "containerd-shim-pod-v1"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} "$@"\n')
+    path.write_text(f'#!/bin/sh\nPOD_PROTOCOL={protocol} exec {sys.executable} {__file__} "$@"\n')
     path.chmod(0o755)
     return str(path)
 

@@ -114,6 +114,25 @@ async def test_without_a_rootfs_the_snapshot_of_the_container_is_taken(
     assert task_of(runtime).options.runtime.options == AnyValue("o", b"1")
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"task_api_address": "ttrpc+unix:///a", "task_api_version": 3}, ("ttrpc+unix:///a", 3)),
+        ({}, ("grpc+vsock://3:1", 2)),
+        ({"task_api_address": "ttrpc+unix:///a"}, ("ttrpc+unix:///a", 2)),
+    ],
+)
+async def test_where_the_task_api_is(
+    caller: Caller, runtime: MemoryRuntime, fields: dict[str, Any], expected: tuple[str, int]
+) -> None:
+    """In the request since containerd 2.3, and before that in runc's options, field by field."""
+    old = Options(task_api_address="grpc+vsock://3:1", task_api_version=2)
+    packed = AnyMessage(type_url="containerd.runc.v1.Options", value=old.SerializeToString())
+    await created(caller, options=packed, **fields)
+    options = task_of(runtime).options
+    assert (options.task_address, options.task_version) == expected
+
+
 async def test_what_cannot_be_created(caller: Caller, runtime: MemoryRuntime, records: Records) -> None:
     with pytest.raises(InvalidArgument, match="container id"):
         await caller.unary("Create", pb.CreateTaskRequest())

@@ -57,12 +57,14 @@ async def test_nobody_there(tmp_path: Path) -> None:
 
 def test_entries_become_registrations() -> None:
     entry = ProxyPlugin("snapshot", "/run/x.sock", "linux/amd64", {"root": "/x"}, ("rebase",))
-    (found,) = proxies({"stargz": entry, "later": ProxyPlugin("content", "/run/y.sock")})
+    (found,) = proxies({"stargz": entry, "later": ProxyPlugin("sandbox", "/run/y.sock")})
     assert found.uri == "io.containerd.snapshotter.v1.stargz" and not found.builtin
     registration = found.registration
     assert (registration.platforms, registration.capabilities) == (("linux/amd64",), ("rebase",))
     assert registration.exports == {"root": "/x", "address": "/run/x.sock"}
     (differ,) = proxies({"d": ProxyPlugin("diff", "/run/x.sock")})
     assert differ.uri == "io.containerd.differ.v1.d"
+    (content,) = proxies({"far": ProxyPlugin("io.containerd.content.v1", "/run/x.sock")})
+    assert content.uri == "io.containerd.content.v1.far"
     with pytest.raises(InvalidArgument, match="its id"):
         list(proxies({"not an id": entry}))

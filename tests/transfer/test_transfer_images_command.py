@@ -1,7 +1,6 @@
 """`corten image …`: inspect, tree, verify, du, prune, mount and convert, as an operator uses them."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import images
 import peers
 import pytest
 from aiohttp import web
+from commands import Corten
 from corten.oci_image import media_types
 from daemon import Daemon, running_daemon
 from lying_registry import IMAGE, serving
@@ -29,27 +29,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def daemon() -> Iterator[Daemon]:
     with running_daemon() as running:
         yield running
-
-
-class Corten:
-    """The command in a namespace of its own."""
-
-    def __init__(self, daemon: Daemon, namespace: str) -> None:
-        self._daemon, self._namespace = daemon, namespace
-
-    def __call__(self, *args: str) -> str:
-        done = self._daemon.corten(*args, namespace=self._namespace)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def fails(self, *args: str) -> str:
-        """What it prints when it does not do it."""
-        done = self._daemon.corten(*args, namespace=self._namespace)
-        assert done.returncode, done.stdout
-        return done.stderr
-
-    def json(self, *args: str) -> object:
-        return json.loads(self(*args, "--format", "json"))
 
 
 def test_inspect_and_tree(daemon: Daemon, registry: str) -> None:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 from corten import digests, fieldpaths, identifiers, labels
-from corten.errors import InvalidArgument
+from corten.errors import InvalidArgument, NotFound, mapped
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,3 +111,16 @@ def test_unknown_fields_are_refused_by_name(path: str) -> None:
 def test_masked_labels_are_checked_for_size() -> None:
     with pytest.raises(InvalidArgument):
         fieldpaths.merged_labels({}, {"k": "v" * 5000}, ("labels.k",), "it")
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        ("read /no/such", "read /no/such: No such file or directory"),
+        ("read the list", "read the list: No such file or directory: /no/such"),
+    ],
+)
+def test_a_foreign_error_is_told_in_words_with_its_file_once(action: str, says: str) -> None:
+    with pytest.raises(NotFound) as raised, mapped(action):
+        open("/no/such").close()
+    assert raised.value.message == says

@@ -5,7 +5,7 @@ import traceback
 
 import click
 
-from corten.errors import CortenError
+from corten.errors import CortenError, FailedPrecondition, NotFound
 
 from . import exits
 
@@ -18,8 +18,25 @@ def report(error: BaseException, code: int | None = None) -> int:
     if not isinstance(error, CortenError):
         say(f"{type(error).__name__}: {error} (this is a bug in corten: run again with --debug for its place)")
         return exits.FAILED if code is None else code
-    say(error.message)
+    say(error.message + _remedy(error))
     return exits.of(error) if code is None else code
+
+
+def _remedy(error: CortenError) -> str:
+    """What to do, where the daemon cannot know which command the person has."""
+    message = error.message
+    if message.endswith(")"):
+        return ""
+    if isinstance(error, NotFound):
+        command = next((way for kind, way in _LISTS if message.startswith(kind)), "")
+        return f" (see `{command}`)" if command else ""
+    if isinstance(error, FailedPrecondition) and message.startswith("task ") and message.endswith(_ENDED):
+        return " (`corten start` runs its container again, `corten logs` shows what it printed)"
+    return ""
+
+
+_LISTS = (("container ", "corten ps -a"), ("task ", "corten ps -a"), ("image ", "corten images"))
+_ENDED = ("it is stopped", "it has ended")
 
 
 def say(message: str) -> None:

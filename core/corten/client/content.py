@@ -1,14 +1,14 @@
 """Content over the wire: blobs read in pieces, and written through one stream for each ref."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentInfo, IngestStatus
 from corten.contracts.descriptor import Descriptor
-from corten.errors import AlreadyExists, DataLoss, ResourceExhausted, Unavailable
+from corten.errors import AlreadyExists, CortenError, DataLoss, ResourceExhausted, Unavailable
 from corten.messages.content import info as content_info
 from corten.messages.content import status as ingest_status
 from corten.messages.values import mask
@@ -18,6 +18,8 @@ from .calls import Calls, methods
 _RPC = methods(pb, "Content")
 CHUNK = 1 << 20
 """Bytes of one write message."""
+CLOSING = 5.0
+"""Seconds that the daemon may take to free a ref."""
 
 
 class Content:
@@ -35,9 +37,14 @@ class Content:
         return content_info((await self._calls.unary(_RPC["Update"], request)).info)
 
     async def walk(self, filters: Sequence[str] = ()) -> AsyncIterator[ContentInfo]:
+        async for page in self.pages(filters):
+            for info in page:
+                yield info
+
+    async def pages(self, filters: Sequence[str] = ()) -> AsyncGenerator[list[ContentInfo], None]:
+        """As `walk`, many at once."""
         async for answer in self._calls.server_stream(_RPC["List"], pb.ListContentRequest(filters=filters)):
-            for message in answer.info:
-                yield content_info(message)
+            yield [content_info(message) for message in answer.info]
 
     async def delete(self, digest: str) -> None:
         await self._calls.unary(_RPC["Delete"], pb.DeleteContentRequest(digest=digest))
@@ -104,11 +111,13 @@ class BlobWriter:
     def __init__(self, calls: Calls, ref: str, total: int, expected: str) -> None:
         self._requests: asyncio.Queue[pb.WriteContentRequest | None] = asyncio.Queue()
         self._answers: AsyncIterator[Any] = calls.bidi(_RPC["Write"], self._drawn())
-        self._ref, self._total, self._expected = ref, total, expected
+        self.ref, self._total, self._expected = ref, total, expected
         self.offset = 0
+        self.answer = pb.WriteContentResponse()
+        """The last one."""
 
     def __repr__(self) -> str:
-        return f"BlobWriter({self._ref!r}, offset={self.offset})"
+        return f"BlobWriter({self.ref!r}, offset={self.offset})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,7 +127,7 @@ class BlobWriter:
 
     async def open(self) -> None:
         """Ask for the ref; `offset` is then where to go on."""
-        request = pb.WriteContentRequest(action=pb.STAT, ref=self._ref, total=self._total, expected=self._expected)
+        request = pb.WriteContentRequest(action=pb.STAT, ref=self.ref, total=self._total, expected=self._expected)
         self.offset = (await self._ask(request)).offset
 
     async def write(self, data: bytes) -> None:
@@ -126,12 +135,10 @@ class BlobWriter:
         view = memoryview(data)
         for start in range(0, len(view), CHUNK):
             piece = bytes(view[start : start + CHUNK])
-            request = pb.WriteContentRequest(action=pb.WRITE, ref=self._ref, offset=self.offset, data=piece)
+            request = pb.WriteContentRequest(action=pb.WRITE, ref=self.ref, offset=self.offset, data=piece)
             answer = await self._ask(request)
             if answer.offset != self.offset + len(piece):
-                raise DataLoss(
-                    f"ingest {self._ref!r}: wrote {len(piece)} bytes at {self.offset}, is at {answer.offset}"
-                )
+                raise DataLoss(f"ingest {self.ref!r}: wrote {len(piece)} bytes at {self.offset}, is at {answer.offset}")
             self.offset = answer.offset
 
     def fileno(self) -> int:
@@ -140,14 +147,14 @@ class BlobWriter:
 
     async def truncate(self) -> None:
         """Begin anew at offset 0."""
-        answer = await self._ask(pb.WriteContentRequest(action=pb.WRITE, ref=self._ref, offset=0, data=b""))
+        answer = await self._ask(pb.WriteContentRequest(action=pb.WRITE, ref=self.ref, offset=0, data=b""))
         self.offset = answer.offset
 
     async def commit(self, size: int = 0, digest: str = "", labels: Mapping[str, str] | None = None) -> str:
         """Make the blob durable and visible; returns its digest. Raises as `ContentWriter.commit`."""
         request = pb.WriteContentRequest(
             action=pb.COMMIT,
-            ref=self._ref,
+            ref=self.ref,
             total=size,
             expected=digest,
             offset=self.offset,
@@ -156,16 +163,20 @@ class BlobWriter:
         return str((await self._ask(request)).digest)
 
     async def close(self) -> None:
-        """Free the ref; the ingest stays if it was not committed."""
+        """Free the ref, which it is when the daemon has ended the stream; the ingest stays if it was not committed."""
         self._requests.put_nowait(None)
+        with suppress(CortenError, TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(CLOSING):
+                await anext(self._answers)
         await self._answers.aclose()  # type: ignore[attr-defined]
 
     async def _ask(self, request: pb.WriteContentRequest) -> Any:
         self._requests.put_nowait(request)
         try:
-            return await anext(self._answers)
+            self.answer = await anext(self._answers)
         except StopAsyncIteration:
-            raise Unavailable(f"ingest {self._ref!r}: the daemon ended the stream") from None
+            raise Unavailable(f"ingest {self.ref!r}: the daemon ended the stream") from None
+        return self.answer
 
     async def _drawn(self) -> AsyncIterator[pb.WriteContentRequest]:
         while (request := await self._requests.get()) is not None:

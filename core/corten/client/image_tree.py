@@ -6,20 +6,23 @@ from corten import platforms
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
 from corten.errors import FailedPrecondition, NotFound
-from corten.oci_image import documents, media_types
+from corten.oci_image import documents, gc_labels, media_types
 from corten.platforms import Platform, rank
+from corten.registry.kept_referrers import kept
 from corten.values import dataclass
 
 from .client import Client
+from .sink import WireSink
 
 MAX_DEPTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A blob: `kind` is index, manifest, config, layer, attestation or unknown; `labels` None if it is not here.
+    """A blob; `kind` is index, manifest, config, layer, attestation, referrer or unknown.
 
-    `platform` is that of a manifest, as far as it is known.
+    `labels` is None if it is not here; `platform` that of a manifest, as far as it is known. Referrers that are here
+    are children of what they are about.
     """
 
     descriptor: Descriptor
@@ -72,9 +75,10 @@ async def _node(client: Client, target: Descriptor, platform: Platform | None, d
         labels = (await client.content.info(target.digest)).labels
     except NotFound:
         return Node(target, kind, None, platform)
+    referrers = await _referrers(client, target, labels, depth)
     if media_types.kind(target.media_type) == "index":
         data = await client.content.read_all(target.digest, documents.MAX_SIZE)
-        return Node(target, kind, labels, platform, await _entries(client, data, target, depth))
+        return Node(target, kind, labels, platform, (*await _entries(client, data, target, depth), *referrers))
     if media_types.kind(target.media_type) != "manifest":
         return Node(target, kind, labels, platform)
     data = await client.content.read_all(target.digest, documents.MAX_SIZE)
@@ -84,7 +88,14 @@ async def _node(client: Client, target: Descriptor, platform: Platform | None, d
         config = await client.content.read_all(manifest.config.digest, documents.MAX_SIZE)
         found = documents.config(config, what).platform
         platform = found if found.os else None
-    return Node(target, kind, labels, platform, tuple(children))
+    return Node(target, kind, labels, platform, (*children, *referrers))
+
+
+async def _referrers(client: Client, target: Descriptor, labels: Mapping[str, str], depth: int) -> list[Node]:
+    if not gc_labels.referrers_in(labels):
+        return []
+    found = await kept(WireSink(client.content), target.digest)
+    return [await _node(client, each.descriptor, None, depth + 1, "referrer") for each in found]
 
 
 async def _entries(client: Client, data: bytes, target: Descriptor, depth: int) -> tuple[Node, ...]:

@@ -1,6 +1,11 @@
 """Images from a registry into the daemon, by the daemon itself or, where it has no transfers, by this process."""
 
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
 from corten import platforms, references
+from corten.api.corten.images.v1.images_pb2 import ReferredImage
 from corten.api.types.transfer.imagestore_pb2 import ImageStore, UnpackConfiguration
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
@@ -38,6 +43,8 @@ class PullOptions:
     """Layers fetched at once by this process; the daemon has its own setting."""
     warn: Warn = unheard
     """Told what registries warn of."""
+    referrers: Sequence[str] | None = None
+    """Artifact types of what refers to the image and is to come too; none named means any, None: nothing."""
 
 
 async def pull(client: Client, name: str, options: PullOptions | None = None, progress: Progress = ignored) -> Image:
@@ -47,7 +54,10 @@ async def pull(client: Client, name: str, options: PullOptions | None = None, pr
     Raises the errors of `corten.registry`.
     """
     options, reference = options or PullOptions(), references.parse(name)
-    by = _by_the_daemon if await client.transfers.offered() else _by_this_process
+    able = await client.transfers.offered() and (
+        options.referrers is None or await client.introspection.is_corten()  # no other daemon fetches referrers
+    )
+    by = _by_the_daemon if able else _by_this_process
     return await by(client, reference, options, progress)
 
 
@@ -56,7 +66,7 @@ async def _by_the_daemon(client: Client, reference: Reference, options: PullOpti
     unpacks = [UnpackConfiguration(platform=platform, snapshotter=options.snapshotter)] if options.snapshotter else []
     store = ImageStore(name=str(reference), platforms=[platform], manifest_limit=1, unpacks=unpacks)
     async with client.transfers.credentials(options.credentials) as asking:
-        source = registry_message(reference, options.plain_http, asking)
+        source = referred_message(registry_message(reference, options.plain_http, asking), options.referrers)
         await client.transfers.run(source, store, shown(progress, options.warn))
     return await client.images.get(str(reference))
 
@@ -86,8 +96,14 @@ async def _by_this_process(client: Client, reference: Reference, options: PullOp
                 progress=told(progress),
                 concurrency=options.concurrency,
                 beside=unpacking,
+                referrers=options.referrers,
             )
         return await leased.images.put(Image(fetched.name, fetched.target))
+
+
+def referred_message(registry: OCIRegistry, referrers: Sequence[str] | None) -> Message:
+    """An image in a registry with what refers to it, of these types or any; alone with None."""
+    return registry if referrers is None else ReferredImage(registry=registry, artifact_types=referrers)
 
 
 def told(progress: Progress) -> fetching.Show:

@@ -1,5 +1,7 @@
 """Images of the daemon into a registry."""
 
+from collections.abc import Sequence
+
 from corten import references
 from corten.api.types.transfer.imagestore_pb2 import ImageStore
 from corten.registry.credentials import Lookup, anonymous
@@ -7,7 +9,7 @@ from corten.registry.credentials import Lookup, anonymous
 from .client import Client
 from .image import find
 from .progress import Progress, Warn, ignored, unheard
-from .pull import registry_message, shown
+from .pull import referred_message, registry_message, shown
 
 
 async def push(
@@ -19,14 +21,17 @@ async def push(
     credentials: Lookup = anonymous,
     progress: Progress = ignored,
     warn: Warn = unheard,
+    referrers: Sequence[str] | None = None,
 ) -> str:
     """Push `image` under `name`, its own by default, with all that it names; returns the full name.
 
-    Raises NotFound also for content that the daemon has not, and the errors of `corten.registry`.
+    `referrers`: those that the daemon keeps go too, of these artifact types or, if none is named, of any.
+    Raises Unimplemented for a daemon that pushes no referrers, NotFound
+    also for content that the daemon has not, and the errors of `corten.registry`.
     """
     source = await find(client, image)
     target = references.parse(name or source.name)
     async with client.transfers.credentials(credentials) as asking:
-        destination = registry_message(target, plain_http, asking)
+        destination = referred_message(registry_message(target, plain_http, asking), referrers)
         await client.transfers.run(ImageStore(name=source.name), destination, shown(progress, warn))
     return str(target)

@@ -7,7 +7,7 @@ from corten.contracts.transfer import WARNING
 from corten.errors import NotFound
 from corten.references import Reference
 from corten.registry.credentials import Lookup, anonymous
-from corten.registry.referrers import Referrer
+from corten.registry.kept_referrers import Referrer
 from corten.registry.referrers import referrers as listed
 
 from .client import Client

@@ -84,8 +84,10 @@ def _address(merged: Merged, registrations: Sequence[Registration], uri: str, de
     return default
 
 
-_PROXIES, _LATER = ("snapshot", "diff"), ("content", "sandbox")
+_PROXIES, _LATER = ("snapshot", "diff", "content"), ("sandbox", "io.containerd.sandbox.controller.v1")
 """What `proxy_plugins` may hold, and what is not used yet."""
+_PROXIED = ("io.containerd.snapshotter.v1", "io.containerd.differ.v1", "io.containerd.content.v1")
+"""The same in full."""
 
 
 class _Check:
@@ -140,8 +142,8 @@ class _Check:
                     yield Misfit(("stream_processors", id), text, False)
 
         for id, entry in settings.proxy_plugins.items():
-            if entry.type not in (*_PROXIES, *_LATER):
-                text = f"proxy_plugins.{id}: type {entry.type!r} is none of {', '.join((*_PROXIES, *_LATER))}"
+            if entry.type not in (*_PROXIES, *_PROXIED, *_LATER):
+                text = f"proxy_plugins.{id}: type {entry.type!r} is none of {', '.join((*_PROXIES, _LATER[0]))}"
                 yield Misfit(("proxy_plugins", id), text, False)
             if not entry.address:
                 yield Misfit(("proxy_plugins", id), f"proxy_plugins.{id}: it has no address", False)

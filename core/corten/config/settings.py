@@ -112,7 +112,7 @@ class Settings:
     stream_processors: Mapping[str, StreamProcessor] = field(default_factory=dict)
     """Programs for the media types of layers, by the ids under which payloads reach them; they come before Corten."""
     proxy_plugins: Mapping[str, ProxyPlugin] = field(default_factory=dict)
-    """Plugins in processes of their own, by id: snapshotters and differs that speak containerd's gRPC."""
+    """Plugins in processes of their own, by id: snapshotters, differs, content stores; they speak containerd's gRPC."""
     plugins: Mapping[str, Any] = field(default_factory=dict)
     """Settings of plugins, by URI."""
 

@@ -44,7 +44,8 @@ CRI_STDIN = "cri:stdin"
 class Stdio:
     """Paths or URIs of a process's streams; empty for none. With a terminal, stderr is unused.
 
-    A URI is `fifo://`, `file://`, `binary://`, `binary-v2://`, `stream://` or one of `CRI_LOG` and `CRI_STDIN`.
+    A URI is `fifo://`, `file://`, `binary://`, `binary-v2://` or one of `CRI_LOG` and `CRI_STDIN`; a stream that a
+    shim serves is `stream://ID`, or `ttrpc+unix://PATH?streaming_id=ID`.
     """
 
     stdin: str = ""
@@ -92,6 +93,9 @@ class CreateOptions:
     task_address: str = ""
     """Where the shim of its sandbox takes tasks, as `SandboxInstance` has it; empty: the sandbox's controller knows."""
     task_version: int = 0
+    streaming: bool = False
+    """Whether all stdio, also of execs, goes by streams of the streaming API that the shim serves, as for a virtual
+    machine into which no FIFO leads. `Stdio` stays what it is for others."""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 

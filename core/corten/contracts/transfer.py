@@ -59,7 +59,8 @@ class ByteWriter(Protocol):
 class RegistryImage:
     """An image in a registry; `host_dir` are host directories, `scheme` what is spoken where none is configured.
 
-    `dump` gets a line for each header of each request and answer, without secrets.
+    `dump` gets a line for each header of each request and answer, without secrets. `referrers`: what refers to the
+    image goes with it, of these artifact types or, if none is named, of any; with None it does not.
     """
 
     reference: str
@@ -68,6 +69,7 @@ class RegistryImage:
     scheme: str = ""
     ask: AskLogin | None = None
     dump: "ByteWriter | None" = None
+    referrers: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         return f"OCI Registry ({self.reference})"

@@ -46,7 +46,12 @@ def index(data: bytes, media_type: str, what: str) -> Index:
     """Raises InvalidArgument, ResourceExhausted."""
     document = _checked(data, media_type, what, has="manifests", lacks=("layers", "config", "fsLayers"))
     entries = _list(document, "manifests", MAX_ENTRIES, what)
-    return Index(tuple(_entry(entry, what) for entry in entries), _texts(document, "annotations", what))
+    return Index(
+        tuple(_entry(entry, what) for entry in entries),
+        _texts(document, "annotations", what),
+        _subject(document, what),
+        _text(document, "artifactType", what),
+    )
 
 
 def manifest(data: bytes, media_type: str, what: str) -> Manifest:
@@ -57,6 +62,8 @@ def manifest(data: bytes, media_type: str, what: str) -> Manifest:
         config=descriptor(document["config"], what),
         layers=tuple(descriptor(layer, what) for layer in layers),
         annotations=_texts(document, "annotations", what),
+        subject=_subject(document, what),
+        artifact_type=_text(document, "artifactType", what),
     )
 
 
@@ -134,6 +141,18 @@ def _platform(document: Mapping[str, Any], what: str) -> Platform:
     if not all(isinstance(field, str) for field in fields):
         raise InvalidArgument(f"{what}: its platform is malformed")
     return normalise(Platform(*fields))
+
+
+def _subject(document: Mapping[str, Any], what: str) -> str:
+    value = document.get("subject")
+    return descriptor(value, f"{what}: its subject").digest if value is not None else ""
+
+
+def _text(document: Mapping[str, Any], key: str, what: str) -> str:
+    value = document.get(key) or ""
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what}: {key} is not a text")
+    return value
 
 
 def _list(document: Mapping[str, Any], key: str, limit: int, what: str) -> list[Any]:

@@ -15,6 +15,8 @@ SOURCE = "containerd.io/distribution.source."
 _CONTENT = "containerd.io/gc.ref.content."
 LAYER = f"{_CONTENT}l."
 """On a manifest, before a number: a layer that it holds."""
+REFERRER = f"{_CONTENT}referrer.sha256."
+"""On a document, before the start of its digest: an index or manifest about it, as in containerd (2.3) and dockerd."""
 _SNAPSHOT = "containerd.io/gc.ref.snapshot."
 _PORT = re.compile(r":[0-9]+$")
 _PARTS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config", "unknown": ""}
@@ -34,6 +36,16 @@ def of_children(children: Sequence[Descriptor]) -> dict[str, str]:
         numbered = not part or part.endswith(".") or number > 0
         labels[f"{_CONTENT}{part}{number if numbered else ''}"] = child.digest
     return labels
+
+
+def of_referrers(referrers: Sequence[str]) -> dict[str, str]:
+    """For a document: labels that keep the indexes and manifests about it, given by their digests."""
+    return {f"{REFERRER}{digest.partition(':')[2][:12]}": digest for digest in referrers}
+
+
+def referrers_in(labels: Mapping[str, str]) -> list[str]:
+    """The digests of the referrers that a document's labels name, sorted."""
+    return sorted({value for key, value in labels.items() if key.startswith(REFERRER)})
 
 
 def of_unpacked(snapshotter: str, chain_id: str) -> dict[str, str]:

@@ -23,19 +23,40 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Images for several platforms, in the order of preference that their maker gave them."""
+    """Images for several platforms, in the order of preference that their maker gave them.
+
+    `subject` as in a manifest.
+    """
 
     entries: tuple[IndexEntry, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
+    subject: str = ""
+    artifact_type: str = ""
+
+    @property
+    def listed_type(self) -> str:
+        """What a list of referrers says of it."""
+        return self.artifact_type
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One image: a config and the layers, base first."""
+    """One image: a config and the layers, base first.
+
+    `subject` is the digest of what this is about (a signature, say), `artifact_type` what it is if it is no image; both
+    may be empty.
+    """
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
+    subject: str = ""
+    artifact_type: str = ""
+
+    @property
+    def listed_type(self) -> str:
+        """What a list of referrers says of it: the config's type, if it has no own word."""
+        return self.artifact_type or self.config.media_type
 
 
 @dataclass(frozen=True, slots=True)

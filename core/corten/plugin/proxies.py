@@ -10,31 +10,33 @@ from corten.config.settings import ProxyPlugin
 from .loader import checked
 from .model import PluginContext, Registration
 from .record import Found
-from .types import DIFFER, SNAPSHOTTER, PluginType
+from .types import CONTENT, DIFFER, SNAPSHOTTER, PluginType
 
 SOURCE = "proxy_plugins"
 """What stands in the place of a distribution."""
-KINDS: Mapping[str, PluginType[object]] = {"snapshot": SNAPSHOTTER, "diff": DIFFER}
-"""The words of the key `type` that this version knows."""
+KINDS: Mapping[str, PluginType[object]] = {"snapshot": SNAPSHOTTER, "diff": DIFFER, "content": CONTENT}
+"""The words of the key `type` that this version knows; the plugin's type in full will do as well."""
+_WORDS: Mapping[str, str] = {**{word: word for word in KINDS}, **{type.uri: word for word, type in KINDS.items()}}
 
 
 def proxies(entries: Mapping[str, ProxyPlugin]) -> Iterator[Found]:
     """A plugin for each entry of a known type. Raises InvalidArgument for an id that is none."""
     for id, entry in entries.items():
-        if entry.type in KINDS:
+        if entry.type in _WORDS:
             (registration,) = checked(_registration(id, entry))
             yield Found(registration, SOURCE, builtin=False)
 
 
 def _registration(id: str, entry: ProxyPlugin) -> Registration:
+    word = _WORDS[entry.type]
     return Registration(
-        type=KINDS[entry.type],
+        type=KINDS[word],
         id=id,
-        init=partial(_MAKERS[entry.type], id, entry.address),
+        init=partial(_MAKERS[word], id, entry.address),
         platforms=(entry.platform,) if entry.platform else (),
         capabilities=entry.capabilities,
         exports={**entry.exports, "address": entry.address},
-        summary=f"A {entry.type} plugin in a process of its own at {entry.address}.",
+        summary=f"A {word} plugin in a process of its own at {entry.address}.",
     )
 
 
@@ -50,4 +52,14 @@ def _differ(id: str, address: str, context: PluginContext) -> object:
     return ProxyDiffer(address, id)
 
 
-_MAKERS: Mapping[str, Callable[[str, str, PluginContext], object]] = {"snapshot": _snapshotter, "diff": _differ}
+def _content(id: str, address: str, context: PluginContext) -> object:
+    from corten.client.proxy_content import ProxyContent
+
+    return ProxyContent(address, id)
+
+
+_MAKERS: Mapping[str, Callable[[str, str, PluginContext], object]] = {
+    "snapshot": _snapshotter,
+    "diff": _differ,
+    "content": _content,
+}

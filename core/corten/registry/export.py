@@ -8,7 +8,7 @@ The same images give the same bytes: members in the order of their names, times 
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from corten import digests, references
@@ -16,10 +16,11 @@ from corten.contracts.descriptor import Descriptor
 from corten.contracts.transfer import ByteWriter
 from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.oci_image import documents, media_types
-from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME, SUBJECT
 from corten.platforms import Platform, best
 from corten.values import dataclass
 
+from .kept_referrers import kept
 from .source import BlobSource
 from .tree import MAX_NESTING, Wanted, select
 
@@ -57,6 +58,8 @@ class Plan:
     made: dict[str, bytes] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     """What the store lacks, by digest: what it is."""
+    referrers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Entries of index.json for what is about others, by digest."""
 
 
 async def export(source: BlobSource, images: Sequence[Named], options: ExportOptions, out: ByteWriter) -> None:
@@ -90,7 +93,11 @@ async def planned(source: BlobSource, images: Sequence[Named], options: ExportOp
         raise NotFound(_lacking(plan.absent))
     plan.made["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
     plan.made["index.json"] = documents.dump(
-        {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [_entry(image) for image in images]}
+        {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_INDEX,
+            "manifests": [*map(_entry, images), *(plan.referrers[digest] for digest in sorted(plan.referrers))],
+        }
     )
     if docker:
         plan.made["manifest.json"] = json.dumps(list(docker.values()), separators=(",", ":")).encode()
@@ -125,6 +132,7 @@ class _Walk:
             self.plan.absent[target.digest] = f"{what}{_of(platform)}"
             return []
         self.plan.blobs[member(target.digest)] = target
+        await self._referrers(target, depth)
         if media_types.kind(target.media_type) != "index":
             return [await self._manifest(target, data, what, platform)]
         index = documents.index(data, target.media_type, what)
@@ -133,6 +141,21 @@ class _Walk:
         for entry in chosen:
             found += await self.document(entry.descriptor, depth + 1, entry.platform)
         return found
+
+    async def _referrers(self, subject: Descriptor, depth: int) -> None:
+        """What the store keeps for a document, which is about it, goes with it; whole, for no platform."""
+        whole = _Walk(self.source, replace(self.options, platforms=()), self.plan, self.name)
+        for each in await kept(self.source, subject.digest):
+            target = each.descriptor
+            if member(target.digest) in self.plan.blobs:
+                continue
+            entry = documents.as_document(
+                Descriptor(target.media_type, target.digest, target.size, {SUBJECT: subject.digest})
+            )
+            self.plan.referrers[target.digest] = entry | (
+                {"artifactType": each.artifact_type} if each.artifact_type else {}
+            )
+            await whole.document(target, depth + 1)
 
     async def _manifest(self, target: Descriptor, data: bytes, what: str, platform: Platform | None) -> _Manifest:
         manifest = documents.manifest(data, target.media_type, what)

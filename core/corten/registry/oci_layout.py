@@ -5,7 +5,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImportedImage, Index
-from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME, SUBJECT
 
 from .contents import Contents, TakenIn
 from .sink import BlobSink, store_document
@@ -15,9 +15,11 @@ MAX_NESTING = 4
 
 async def images(contents: Contents, sink: BlobSink, name: str) -> list[ImportedImage]:
     """Label what is reachable from index.json; the images by their names there, else by `name`."""
-    found = [ImportedImage(_name(target, name), target) for target in _targets(_index(contents))]
+    index = _index(contents)
+    found = [ImportedImage(_name(target, name), target) for target in _targets(index)]
     for image in found:
         await _label(image.target, sink, required=True)
+    await _label_referrers(index, sink)
     return found
 
 
@@ -27,6 +29,7 @@ async def taken_in(contents: Contents, sink: BlobSink) -> TakenIn:
     targets = _targets(index)
     for target in targets:
         await _label(target, sink, required=True)
+    await _label_referrers(index, sink)
     data = contents.documents["index.json"]
     stored = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
     await store_document(sink, stored, data, [entry.descriptor for entry in index.entries])
@@ -41,7 +44,8 @@ def _targets(index: Index) -> list[Descriptor]:
     found = [
         entry.descriptor
         for entry in index.entries
-        if not entry.is_attestation and media_types.kind(entry.descriptor.media_type) in ("index", "manifest")
+        if not (entry.is_attestation or SUBJECT in entry.descriptor.annotations)
+        and media_types.kind(entry.descriptor.media_type) in ("index", "manifest")
     ]
     if not found:
         raise InvalidArgument("archive: its index.json names no image")
@@ -60,6 +64,15 @@ def _name(target: Descriptor, given: str) -> str:
     asked = references.parse(given)
     # `--name busybox` for several tags in the archive: each keeps its own.
     return f"{asked.name}:{tag}" if tag and not references.has_tag(given) else str(asked)
+
+
+async def _label_referrers(index: Index, sink: BlobSink) -> None:
+    """What is about others is kept by them; if they are not in the archive, it is not kept."""
+    for target in (entry.descriptor for entry in index.entries if SUBJECT in entry.descriptor.annotations):
+        subject = target.annotations[SUBJECT]
+        if await sink.exists(subject):
+            await _label(target, sink, required=True)
+            await sink.label(subject, gc_labels.of_referrers([target.digest]))
 
 
 async def _label(target: Descriptor, sink: BlobSink, *, required: bool, depth: int = 0) -> None:

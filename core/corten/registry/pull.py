@@ -46,17 +46,21 @@ async def pull(
     progress: Show = ignore,
     concurrency: int = CONCURRENCY,
     beside: Beside | None = None,
+    referrers: Sequence[str] | None = None,
 ) -> PulledImage:
     """Have the image for `platform` in the sink, labelled for gc; what is there already is not fetched.
 
+    `referrers`: what refers to it comes too, of these artifact types or, if none is named, of any.
     A cancelled or failed pull leaves ingests, which the next one resumes. The caller holds a lease.
     Raises NotFound also if the image is not made for the platform, InvalidArgument for what is not a container image,
     and the errors named in `corten.registry`.
     """
     target = await registry.resolve(reference)
-    fetched = (await Documents(registry, reference, sink, progress).fetch(target, Wanted((platform,), limit=1)))[0]
+    documents = Documents(registry, reference, sink, progress)
+    fetched = (await documents.fetch(target, Wanted((platform,), limit=1)))[0]
     config, manifest = check(reference, fetched, [platform]), fetched.manifest
-    layers = Layers(registry, reference, sink, progress, asyncio.Semaphore(concurrency))
+    slots = asyncio.Semaphore(concurrency)
+    layers = Layers(registry, reference, sink, progress, slots)
     try:
         async with asyncio.TaskGroup() as group:
             layers.start(group, manifest.layers)
@@ -64,6 +68,10 @@ async def pull(
                 await beside(fetched.descriptor, manifest, config, layers.ready)
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+    if referrers is not None:
+        from .referred import Referrals  # brings HTTP along
+
+        await Referrals(documents, referrers, slots).fetch([target, fetched.descriptor])
     return PulledImage(str(reference), target, fetched.descriptor, manifest.config, manifest.layers, config.diff_ids)
 
 

@@ -7,7 +7,7 @@ where the registry says it stands.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import aiohttp
@@ -17,6 +17,7 @@ from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import CortenError, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from corten.oci_image import documents, gc_labels, media_types
+from corten.oci_image.model import Index, Manifest
 from corten.platforms import Platform
 from corten.references import Reference
 
@@ -25,7 +26,9 @@ from .client import RegistryClient
 from .connections import Request
 from .endpoints import Endpoint
 from .hosts_toml import PUSH
+from .kept_referrers import MAX_CHAIN, kept, parsed
 from .progress import Progress, Show, State, ignore
+from .referrers_tag import enlist
 from .source import BlobSource
 from .tree import MAX_NESTING, Found, Wanted, nobody, select
 
@@ -44,9 +47,11 @@ async def push(
     found: Found = nobody,
     slots: asyncio.Semaphore | None = None,
     platforms: Sequence[Platform] = (),
+    referrers: Sequence[str] | None = None,
 ) -> None:
     """Have `target`, with all below it, in the registry under `reference`; of an index, all or those for `platforms`.
 
+    `referrers`: those that the store keeps go up too, of these artifact types or, if none is named, of any.
     Layers that may not be passed on are left out if the store has not got them.
     Raises NotFound for content that the store lacks, DataLoss for stored bytes that are not what their digest says,
     FailedPrecondition for a registry that does not do as it should, and the errors of `RegistryClient.resolve`.
@@ -56,6 +61,8 @@ async def push(
         registry, endpoint, reference, source, progress, found, slots or asyncio.Semaphore(CONCURRENCY), platforms
     )
     await image.document(target, reference.tag or target.digest, 0)
+    if referrers is not None:
+        await image.referrers(referrers)
 
 
 @dataclass(slots=True)
@@ -70,6 +77,24 @@ class _Push:
     found: Found
     slots: asyncio.Semaphore
     platforms: Sequence[Platform] = ()
+    pushed: dict[str, Descriptor] = field(default_factory=dict)
+    """Indexes and manifests by their digests."""
+
+    async def referrers(self, types: Sequence[str]) -> None:
+        """What the store keeps for the documents that were pushed, and for those that this pushes."""
+        subjects = list(self.pushed.values())
+        self.platforms = ()
+        for _ in range(MAX_CHAIN):
+            found = [each for subject in subjects for each in await self._kept(subject, types)]
+            subjects = [each for each in found if each.digest not in self.pushed]
+            for each in subjects:
+                await self.document(each, each.digest, 0)
+
+    async def _kept(self, subject: Descriptor, types: Sequence[str]) -> list[Descriptor]:
+        found = await kept(self.source, subject.digest)
+        wanted = [each.descriptor for each in found if not types or each.artifact_type in types]
+        self.found(subject, wanted)
+        return wanted
 
     async def document(self, target: Descriptor, name: str, depth: int) -> None:
         """An index or manifest, after what it names."""
@@ -80,19 +105,20 @@ class _Push:
             raise InvalidArgument(f"image {self.reference}: indexes are nested more than {MAX_NESTING} deep")
         what = f"{kind} {target.digest} of {self.reference}"
         data = await self._read(target, what)
-        if kind == "index":
-            chosen, _ = select(documents.index(data, target.media_type, what), Wanted(tuple(self.platforms)), what)
+        document = parsed(target, data, what)
+        if isinstance(document, Index):
+            chosen, _ = select(document, Wanted(tuple(self.platforms)), what)
             children = [entry.descriptor for entry in chosen]
         else:
-            manifest = documents.manifest(data, target.media_type, what)
-            children = [*manifest.layers, manifest.config]
+            children = [*document.layers, document.config]
         self.found(target, children)
         if kind == "index":
             for child in children:
                 await self.document(child, child.digest, depth + 1)
         else:
             await self._blobs(children)
-        await self._put_document(target, name, data)
+        await self._put_document(target, name, data, document)
+        self.pushed[target.digest] = target
 
     async def _read(self, target: Descriptor, what: str) -> bytes:
         try:
@@ -163,8 +189,9 @@ class _Push:
         others = [path for path in labels.get(key, "").split(",") if path and path != self.reference.path]
         return others[0] if others else ""
 
-    async def _put_document(self, target: Descriptor, name: str, data: bytes) -> None:
-        if name == target.digest and await self._is_there(f"manifests/{name}"):
+    async def _put_document(self, target: Descriptor, name: str, data: bytes, document: Index | Manifest) -> None:
+        # What is about something else is sent even so: the answer says whether the registry lists it by itself.
+        if not document.subject and name == target.digest and await self._is_there(f"manifests/{name}"):
             return self._tell(target, target.size, State.EXISTS)
         headers = {"Content-Type": target.media_type}
         request = Request(
@@ -175,6 +202,8 @@ class _Push:
         stored = response.headers.get("Docker-Content-Digest", target.digest)
         if stored != target.digest:
             raise FailedPrecondition(f"image {self.reference}: the registry stored it under another digest, {stored}")
+        if document.subject and not response.headers.get("OCI-Subject"):
+            await enlist(self.registry, self.endpoint, self.reference, target, document)
         return self._tell(target, target.size, State.DONE)
 
     async def ask(self, request: Request) -> aiohttp.ClientResponse:

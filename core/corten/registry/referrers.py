@@ -9,27 +9,18 @@ from collections.abc import Sequence
 from yarl import URL
 
 from corten import digests
-from corten.contracts.descriptor import Descriptor
 from corten.errors import FailedPrecondition, InvalidArgument, NotFound, Unknown
 from corten.oci_image import documents, media_types
 from corten.references import Reference
-from corten.values import dataclass
 
 from . import answers
 from .client import RegistryClient
 from .connections import Request
 from .hosts_toml import PULL, REFERRERS
+from .kept_referrers import Referrer
 
 MAX_PAGES = 64
 MAX_REFERRERS = documents.MAX_ENTRIES
-
-
-@dataclass(frozen=True, slots=True)
-class Referrer:
-    """A manifest that has the image as its subject; `artifact_type` says what it is."""
-
-    descriptor: Descriptor
-    artifact_type: str = ""
 
 
 async def referrers(
@@ -82,9 +73,14 @@ def _next(url: URL, links: Sequence[str], request: Request) -> Request | None:
     return None
 
 
-async def _by_tag(registry: RegistryClient, reference: Reference, digest: str) -> list[Referrer]:
+def tag_of(reference: Reference, digest: str) -> Reference:
+    """Where the referrers of `digest` are listed in a repository of a registry without the API."""
     algorithm, encoded = digests.parse(digest)
-    tagged = Reference(reference.host, reference.path, f"{algorithm[:32]}-{encoded[:64]}")
+    return Reference(reference.host, reference.path, f"{algorithm[:32]}-{encoded[:64]}")
+
+
+async def _by_tag(registry: RegistryClient, reference: Reference, digest: str) -> list[Referrer]:
+    tagged = tag_of(reference, digest)
     request = Request("GET", tagged, f"manifests/{tagged.tag}", headers={"Accept": media_types.OCI_INDEX})
     try:
         response = await registry.answer(request, PULL)

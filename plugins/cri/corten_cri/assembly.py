@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from corten import CONTAINERD_VERSION
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.contracts.metrics import Metric
 from corten.errors import FailedPrecondition
 from corten.plugin.model import PluginContext
 from corten.plugin.types import CRI, EVENT, LEASE, METADATA, NRI, RUNTIME, SANDBOX_STORE, SNAPSHOTTER
@@ -50,6 +51,7 @@ from .namespaces.pod_namespaces import NamespaceMaker
 from .recovery import Recovery
 from .stats.service import Stats
 from .streaming.service import CriStreaming
+from .timers import Timers
 from .way_back import WayBack
 
 T = TypeVar("T")
@@ -102,6 +104,10 @@ class CriServices:
         self._parts.supervisor.job("cri: containers killed for memory", partial(watch_memory, self._parts, self.exits))
         self._parts.supervisor.background("cri: recovery", self._recover())
 
+    async def tell_metrics(self) -> Sequence[Metric]:
+        """As `TellsMetrics` says."""
+        return self._parts.timers.metrics()
+
     async def close(self) -> None:
         """Pods and containers run on."""
         await self._parts.streaming.close()
@@ -121,6 +127,7 @@ def assemble(context: PluginContext) -> CriServices:
     settings, images = _of(context, "runtime", CriSettings), _of(context, "images", ImageParts)
     for folder in (context.root, context.state):
         folder.chmod(0o700)  # also one that was there: CVE-2024-25621
+    timers = Timers()
     parts = Parts(
         settings=settings,
         images=images,
@@ -140,7 +147,11 @@ def assemble(context: PluginContext) -> CriServices:
         handlers=Handlers(settings.config, context.one(RUNTIME), partial(_can_map_ids, context, images)),
         store=CriStore(context.one(METADATA), context.one(SANDBOX_STORE), context.root),
         namespaces=NamespaceMaker(context.workers, context.pools),
-        network=CniNetwork(context.pools, context.supervisor, context.root / "cni", of_config(settings.config)),
+        timers=timers,
+        network=CniNetwork(
+            context.pools, context.supervisor, context.root / "cni", of_config(settings.config), timers=timers
+        ),
+        endpoint=context.grpc_address,
         nri=next(iter(context.each(NRI).values()), None),
     )
     parts.events = EventStream(parts)

@@ -63,7 +63,8 @@ class Checkpoints:
             raise InvalidArgument(f"{what}: its location {request.location[:200]!r} is not an absolute path")
         timeout = float(request.timeout) or DEFAULT_TIMEOUT
         try:
-            await asyncio.wait_for(self._write(container, request.location), timeout)
+            with self._parts.timers.call("container_checkpoint", self._parts.runtime_of(container.pod_id)):
+                await asyncio.wait_for(self._write(container, request.location), timeout)
         except TimeoutError:
             raise DeadlineExceeded(f"{what}: it was not done in {timeout:g} s") from None
         except CortenError as error:

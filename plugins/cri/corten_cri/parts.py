@@ -30,6 +30,7 @@ from .state.locks import Locks
 from .state.pods import Pod
 from .state.store import CriStore
 from .state.table import Table
+from .timers import Timers
 
 if TYPE_CHECKING:
     from corten.contracts.events import Exchange
@@ -86,9 +87,12 @@ class Parts:
     namespaces: Namespaces
     handlers: Handlers
     store: CriStore
+    endpoint: str = ""
+    """The socket on which clients reach the daemon."""
     nri: Nri | None = None
     """None where the plugin is not there."""
     arrivals: Arrivals = field(default_factory=Arrivals)
+    timers: Timers = field(default_factory=Timers)
     pod_locks: Locks = field(default_factory=Locks)
     pods: Table[Pod] = field(default_factory=lambda: Table("pod sandbox"))
     containers: Table[Container] = field(default_factory=lambda: Table("container"))
@@ -118,6 +122,15 @@ class Parts:
     def snapshotter(self, handler: str) -> str:
         """Id of the snapshotter of a handler's containers."""
         return self.handlers.chosen(handler)[1].snapshotter or self.images.images.snapshotter(handler)
+
+    def runtime_of(self, pod_id: str) -> str:
+        """Name of the runtime of a pod's containers; empty for a pod that is gone."""
+        pod = self.pods.find(pod_id)
+        return self.runtime_of_handler(pod.handler) if pod else ""
+
+    def runtime_of_handler(self, handler: str) -> str:
+        """Name of a handler's runtime. Raises InvalidArgument."""
+        return self.config.handler(handler)[1].runtime_type
 
     def holding_nri(self) -> AbstractAsyncContextManager[None]:
         """`Nri.holding`, or nothing where NRI is not there."""

@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT = 10.0
 """Seconds in which a shim must tell the state of a task; one that does not leaves a container of unknown state."""
 
-LEFTOVERS_TIMEOUT = 20.0
-"""Seconds that calls wait for what an earlier daemon left to be taken away."""
+LEFTOVERS_TIMEOUT = 2.0
+"""Seconds that calls wait for what an earlier daemon left to be taken away; a plugin of CNI that hangs takes longer."""
 
 
 class Recovery:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class MetadataConfig:
     """`io.containerd.metadata.v1.lmdb`."""
 
-    content_store: str = "content"
-    """Id of the content plugin whose blobs the namespaces see."""
+    content_store: str = ""
+    """Id of the content plugin whose blobs the namespaces see; empty: the only one enabled, else Corten's own."""
     content_sharing_policy: str = "shared"
     """`shared`: a blob of one namespace can be had by another without its bytes; `isolated`: only with them."""
     max_leases: int = 100_000
@@ -55,7 +55,7 @@ def plugins() -> tuple[Registration, ...]:
             type=METADATA,
             id="lmdb",
             init=_metadata,
-            requires=(one(CONTENT, "content", key="content_store"), each(SNAPSHOTTER), one(EVENT)),
+            requires=(one(CONTENT, key="content_store"), each(SNAPSHOTTER), one(EVENT)),
             config=MetadataConfig,
             summary="What exists in which namespace, durable, on LMDB",
         ),

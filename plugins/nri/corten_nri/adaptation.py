@@ -308,6 +308,7 @@ class Adaptation:
     async def _unsolicited(self, plugin: str, request: pb.UpdateContainersRequest) -> pb.UpdateContainersResponse:
         async with self._turn:
             log.debug("NRI plugin %s: wants %d containers updated", plugin, len(request.update))
+            self._figures.wanted(plugin, "UpdateContainers", len(request.update), len(request.evict))
             failed = await self._update(request.update)
             await self._evict(request.evict)
             return pb.UpdateContainersResponse(failed=failed)

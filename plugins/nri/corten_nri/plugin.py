@@ -198,9 +198,12 @@ class Plugin:
         timeout = timeout or self._config.plugin_request_timeout
         try:
             with self._figures.call(self.name, method):
-                return await self._connection.call(method, request, answer, timeout)
+                answered = await self._connection.call(method, request, answer, timeout)
         except CortenError as error:
             raise type(error)(f"NRI plugin {self.name}: {method}: {error.message}") from error
+        updates, evictions = getattr(answered, "update", ()), getattr(answered, "evict", ())
+        self._figures.wanted(self.name, method, len(updates), len(evictions))
+        return answered
 
     def _refuse(self, error: CortenError) -> None:
         if not self._registered.done():

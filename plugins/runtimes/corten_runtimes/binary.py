@@ -271,5 +271,6 @@ def find(runtime: str) -> str:
     binary = names.shim_binary(runtime)
     path = shutil.which(binary)
     if path is None:
-        raise NotFound(f"runtime {runtime!r}: no program {binary} on PATH (install it, or give its absolute path)")
+        where = "there is no such program" if os.path.isabs(binary) else f"no program {binary} on PATH"
+        raise NotFound(f"runtime {runtime!r}: {where} (install it, or give its absolute path)")
     return os.path.abspath(path)

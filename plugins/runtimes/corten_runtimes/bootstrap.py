@@ -12,8 +12,11 @@ from corten.api.runtime.bootstrap.v1 import bootstrap_pb2 as pb
 from corten.contracts.objects import AnyValue
 from corten.contracts.runtime import ShimEndpoint
 from corten.errors import InvalidArgument, Unimplemented
+from corten.wire import virtual
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
+
+from .sandbox.endpoints import require_ttrpc
 
 VERSIONS = (2, 3)
 PROTOCOLS = ("ttrpc", "grpc")
@@ -85,8 +88,9 @@ def _checked(binary: str, address: str, version: int, protocol: str) -> ShimEndp
             f"shim {binary}: it speaks version {version} over {protocol or 'nothing'}: "
             "versions 2 and 3 over ttrpc and gRPC are spoken here"
         )
-    if address.startswith(("vsock:", "hvsock:")):
-        raise Unimplemented(f"shim {binary}: it listens at {address}: only unix sockets are dialled here")
+    if address.startswith(virtual.SCHEMES):
+        require_ttrpc(protocol, address, f"shim {binary}")
+        return ShimEndpoint(address, version, protocol)
     if not address.startswith(("unix://", "/")):
         raise InvalidArgument(f"shim {binary}: its answer is not the address of a socket: {address[:200]!r}")
     return ShimEndpoint(address, version, protocol)

@@ -1,5 +1,7 @@
 """The daemon's side of the copier: FIFOs for shims that do not know the scheme `cri:`, and a process that holds them.
 
+A task may have all its stdio by streams of the streaming API (`stream_at`): the copier reads these then.
+
 In the bundle of a task stands `streams/NAME/` for each of its processes that has such streams (`init`, `exec-ID`): its
 FIFOs 0, 1 and 2, and `request`, what the copier was told. From these a copier that died, whenever that was, is told
 anew; while there is none a container may wait for its FIFO to be read, and what only the copier had is lost.
@@ -17,7 +19,7 @@ from pathlib import Path
 from corten.api.shim.v1 import streams_pb2 as pb
 from corten.contracts.runtime import CRI_LOG, Stdio
 from corten.contracts.workers import Workers
-from corten.errors import CortenError, FailedPrecondition, Unavailable, mapped
+from corten.errors import CortenError, FailedPrecondition, Unavailable, Unimplemented, mapped
 from corten.pools import Pools
 from corten.supervisor import Supervisor
 from corten.wire.ttrpc.client import TtrpcClient
@@ -32,6 +34,9 @@ DEADLINE = 10.0
 CLOSE_DEADLINE = 30.0
 """Seconds for the answer to Close: the copier gives up on what a process left after 20 s (`CLOSE_MAX`)."""
 REVIVALS = 3
+ADDRESS = "address"
+"""File in the folder `streams` of a task whose stdio goes by streams."""
+_STREAMABLE = ("fifo://", "file://", f"{CRI_LOG}:")
 log = logging.getLogger(__name__)
 Key = tuple[str, str, str]
 
@@ -127,30 +132,48 @@ class Copier:
                 return
 
 
+def stream_at(bundle: str, address: str) -> None:
+    """Have all stdio of a task go by streams of the streaming API at the shim's address, and not by FIFOs. Blocks."""
+    folder = Path(bundle) / "streams"
+    with mapped(f"streams {folder}"):
+        folder.mkdir(mode=0o700)
+        (folder / ADDRESS).write_text(address)
+
+
+def streams_at_shim(bundle: str) -> bool:
+    """Whether `stream_at` was called."""
+    return os.path.exists(f"{bundle}/streams/{ADDRESS}")
+
+
 class CopiedStreams:
-    """The `cri:` streams of one task (contract `ShimStreams`)."""
+    """The `cri:` streams of one task, or all of one whose stdio is streamed (contract `ShimStreams`)."""
 
     def __init__(self, copier: Copier, pools: Pools, namespace: str, id: str, bundle: str) -> None:
         self._copier, self._pools = copier, pools
         self._namespace, self._id, self._folder = namespace, id, Path(bundle) / "streams"
 
     async def open(self, exec_id: str, stdio: Stdio) -> Stdio:
-        if not any(_copied(uri) for uri in (stdio.stdin, stdio.stdout, stdio.stderr)):
+        address = await self._pools.run("runtime", _address, self._folder)
+        uris = _uris(stdio, all=bool(address))
+        if not any(uri for _, uri in uris):
             return stdio
         folder = self._folder_of(exec_id)
         request = pb.OpenRequest(
             namespace=self._namespace, id=self._id, exec_id=exec_id, terminal=stdio.terminal,
-            **{f"{name}_uri": uri for name, uri in _uris(stdio)},
-            **{name: str(folder / str(fd)) for fd, (name, uri) in enumerate(_uris(stdio)) if uri},
+            **{f"{name}_uri": uri for name, uri in uris},
         )  # fmt: skip
+        for fd, (name, uri) in enumerate(uris):
+            if uri:
+                stream = f"{address}?streaming_id={self._id}{'-' * bool(exec_id)}{exec_id}-{name}"
+                setattr(request, name, stream if address else str(folder / str(fd)))
         await self._pools.run("runtime", _make, folder, request)
         try:
             await self._copier.open(request)
         except BaseException:
             await asyncio.shield(self._pools.run("runtime", _remove, folder))
             raise
-        fifos = {name: str(getattr(request, name)) for name, uri in _uris(stdio) if uri}
-        return replace(stdio, **fifos)  # type: ignore[arg-type]
+        given = {name: str(getattr(request, name)) for name, uri in uris if uri}
+        return replace(stdio, **given)  # type: ignore[arg-type]
 
     def told(self, exec_id: str) -> Stdio | None:
         request = self._copier.known.get((self._namespace, self._id, exec_id))
@@ -198,17 +221,29 @@ def _copied(uri: str) -> bool:
     return uri.startswith(f"{CRI_LOG}:")
 
 
-def _uris(stdio: Stdio) -> list[tuple[str, str]]:
-    """By name, in the order of their descriptors, those that are copied."""
+def _uris(stdio: Stdio, *, all: bool) -> list[tuple[str, str]]:
+    """By name, in the order of their descriptors, those that are copied. Raises Unimplemented."""
     named = (("stdin", stdio.stdin), ("stdout", stdio.stdout), ("stderr", stdio.stderr))
-    return [(name, uri if _copied(uri) and not (name == "stderr" and stdio.terminal) else "") for name, uri in named]
+    for _, uri in named if all else ():
+        if "://" in uri and not uri.startswith(_STREAMABLE):
+            raise Unimplemented(f"stdio {uri!r}: of a task whose stdio is streamed it is FIFOs, file:// or {CRI_LOG}:")
+    wanted = [(name, uri) for name, uri in named if not (name == "stderr" and stdio.terminal)]
+    return [(name, uri if _copied(uri) or all else "") for name, uri in wanted] + [("stderr", "")] * (3 - len(wanted))
+
+
+def _address(folder: Path) -> str:
+    """Where the shim serves its streams; empty where FIFOs are used."""
+    try:
+        return (folder / ADDRESS).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _make(folder: Path, request: pb.OpenRequest) -> None:
     with mapped(f"streams {folder}"):
         folder.mkdir(mode=0o700, parents=True)
         for path in (request.stdin, request.stdout, request.stderr):
-            if path:
+            if path.startswith("/"):
                 os.mkfifo(path, 0o600)
         (folder / "request").write_bytes(request.SerializeToString())
 

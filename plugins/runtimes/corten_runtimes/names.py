@@ -7,6 +7,8 @@ from corten.errors import InvalidArgument
 CHECKPOINT = "checkpoint"
 """In the bundle of a task that is to be restored: the folder with its checkpoint."""
 OWN = "io.containerd.runc.v2"
+OWN_PROGRAM = "containerd-shim-corten-v1"
+"""The own shim as a program, for containerd and whoever else starts shims."""
 _GONE = frozenset({"io.containerd.runtime.v1.linux", "io.containerd.runc.v1"})
 _NAME = re.compile(r"(?:[A-Za-z0-9-]+\.)*(?P<name>[A-Za-z0-9-]+)\.(?P<version>v[0-9]+)")
 

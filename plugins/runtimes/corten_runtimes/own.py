@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ assert sys.platform != "win32"
 from . import bundle as bundles
 from . import names, pids, remains, runc
 from .config import RuncConfig
+from .copier import CopiedStreams, Copier, streams_at_shim
 from .groups import Groups, SharedShim, group_of
 from .shim import settings
 from .shim.facts import spec_facts
@@ -36,8 +39,10 @@ KILLED = 128 + signal.SIGKILL
 class OwnShim:
     """Handles `io.containerd.runc.v2`, unless it is told to leave that to the binary."""
 
-    def __init__(self, workers: Workers, pools: Pools, state: Path, ttrpc_address: str, config: RuncConfig) -> None:
-        self._workers, self._pools, self._state = workers, pools, state
+    def __init__(
+        self, workers: Workers, pools: Pools, state: Path, ttrpc_address: str, config: RuncConfig, copier: Copier
+    ) -> None:
+        self._workers, self._pools, self._state, self._copier = workers, pools, state, copier
         self._ttrpc_address, self._runc, self._enabled = ttrpc_address, config.runc, config.shim != "binary"
         self._runc_root = config.runc_root or str(state / "runc")
         self._max_execs, self._runc_deadline = config.max_execs, config.runc_deadline
@@ -56,10 +61,15 @@ class OwnShim:
         return await self._pools.run("runtime", self._start, namespace, id, Path(bundle), options)
 
     async def remove(self, namespace: str, id: str, bundle: str) -> Exit:
+        streams = self.streams(namespace, id, bundle)
+        if streams is not None:
+            await streams.close("")
         return await self._pools.run("runtime", self._remove, id, Path(bundle))
 
     def adopt(self, bundle: str) -> None:
-        """Know again who shares a shim."""
+        """Know again who shares a shim, and who reads its streams."""
+        if streams_at_shim(bundle):
+            self._copier.recall(bundle)
         record = bundles.read_bootstrap(Path(bundle))
         if group := (record.get("corten") or {}).get("group"):
             self._groups.recall((Path(bundle).parent.name, str(group)), Path(bundle), record)
@@ -70,8 +80,15 @@ class OwnShim:
     def release(self, bundle: str) -> None:
         """Nothing else is held for a shim."""
 
-    def streams(self, namespace: str, id: str, bundle: str) -> None:
-        """It knows all schemes itself."""
+    def streams(self, namespace: str, id: str, bundle: str) -> CopiedStreams | None:
+        """It knows all schemes itself; where it serves streams somebody must read them."""
+        if streams_at_shim(bundle):
+            return CopiedStreams(self._copier, self._pools, namespace, id, bundle)
+        return None
+
+    async def close(self) -> None:
+        """Leave the copier to itself."""
+        await self._copier.disconnect()
 
     async def plugin_info(self, runtime: str, options: AnyValue | None) -> AnyValue:
         binary = _options(options).binary_name or self._runc
@@ -84,6 +101,8 @@ class OwnShim:
         spec = bundles.parse_spec(id, options.spec)
         facts = {**spec_facts(spec), "direct": self._direct()}
         bundles.write_private(bundle / "facts.json", json.dumps(facts).encode())
+        if program := _program():  # for tools that look there: it is the same shim
+            bundles.write_private(bundle / "shim-binary-path", program.encode())
         group = group_of(options.sandbox_id, spec)
         if not group:
             return _endpoint(self._fork(namespace, id, bundle, options, ""))
@@ -168,6 +187,13 @@ class OwnShim:
         name = Path(address.removeprefix("unix://")).name
         for path in self._state.glob(f"s/{name}*") if name else ():
             path.unlink(missing_ok=True)
+
+
+@cache
+def _program() -> str:
+    """Where the shim is installed as a program; empty if it is not."""
+    beside = Path(sys.executable).with_name(names.OWN_PROGRAM)
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which(names.OWN_PROGRAM) or ""
 
 
 def _endpoint(record: Mapping[str, Any]) -> ShimEndpoint:

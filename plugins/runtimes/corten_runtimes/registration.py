@@ -61,6 +61,7 @@ def _runc(context: PluginContext) -> object:
             context.state.parent,
             context.ttrpc_address,
             context.config_as(RuncConfig),
+            _copier(context),
         )
     raise SkipPlugin(_NOT_HERE)
 

@@ -62,7 +62,7 @@ def delete(id: str, binary: str, root: str, *, systemd_cgroup: bool) -> None:
 
 def _output(binary: str, verb: str) -> str:
     if shutil.which(binary) is None:
-        raise NotFound(f'runtime "{binary}": no such program on PATH')
+        raise NotFound(f'runtime "{binary}": no such program on PATH (install it, or set another as binary_name)')
     done = subprocess.run(
         [binary, verb], stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_DEADLINE, check=False
     )

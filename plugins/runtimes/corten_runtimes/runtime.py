@@ -22,10 +22,12 @@ assert sys.platform != "win32"
 from . import bundle as bundles
 from . import names
 from .bundle import Bundles
+from .copier import stream_at
 from .links import Links
 from .migrations import Migrations
 from .roots import Roots
 from .sandbox import tasks as sandboxed
+from .sandbox.endpoints import url
 from .task import ShimTask
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,8 @@ class TaskRuntime:
                     marker = Path(path) / names.CHECKPOINT
                     await self._pools.run("runtime", bundles.write_private, marker, options.checkpoint.encode())
                 endpoint = await provider.start(*key, path, options)
+                if options.streaming:
+                    await self._pools.run("runtime", stream_at, path, url(endpoint))
                 task = ShimTask(*key, path, endpoint, provider, self._links, self._finish, self._migrations.expect)
                 await task.connect(lambda: self._disconnected(task))
                 try:

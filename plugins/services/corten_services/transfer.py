@@ -86,6 +86,7 @@ class _Sides:
             str(ImageImportStream.DESCRIPTOR.full_name): self._import,
             str(ImageExportStream.DESCRIPTOR.full_name): self._export,
             str(images_pb.ConvertedImage.DESCRIPTOR.full_name): self._converted,
+            str(images_pb.ReferredImage.DESCRIPTOR.full_name): self._referred,
         }
         if name not in kinds:
             raise Unimplemented(f"transfer: there is nothing of type {name[:200]!r} to transfer from or to")
@@ -94,8 +95,14 @@ class _Sides:
         except DecodeError as error:
             raise InvalidArgument(f"transfer: {len(message.value)} bytes are no {name}: {error}") from error
 
+    def _referred(self, value: bytes) -> RegistryImage:
+        message = images_pb.ReferredImage.FromString(value)
+        return self._image(message.registry, tuple(message.artifact_types))
+
     def _registry(self, value: bytes) -> RegistryImage:
-        message = OCIRegistry.FromString(value)
+        return self._image(OCIRegistry.FromString(value), None)
+
+    def _image(self, message: OCIRegistry, referrers: tuple[str, ...] | None) -> RegistryImage:
         resolver = message.resolver
         ask = _asking(self._streams.get(self._scope, resolver.auth_stream)) if resolver.auth_stream else None
         dumped = resolver.http_debug != HTTPDebug.DISABLED and resolver.logs_stream
@@ -106,6 +113,7 @@ class _Sides:
             resolver.default_scheme,
             ask,
             StreamWriter(self._streams.get(self._scope, resolver.logs_stream)) if dumped else None,
+            referrers,
         )
 
     def _store(self, value: bytes) -> StoreImage:

@@ -14,6 +14,7 @@ from corten.oci_image import unpack
 from corten.platforms import rank
 from corten.registry.arrival import Arrival
 from corten.registry.pull import Layers
+from corten.registry.referred import Referrals
 from corten.registry.sink import StoreSink
 from corten.registry.tree import Documents, FetchedManifest, Wanted, check
 
@@ -44,6 +45,9 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         _check(reference, fetched, destination)
         layers = Layers(registry, reference, sink, report.blob, parts.downloads)
         await _fetch_and_unpack(parts, scope, fetched, layers, destination, report)
+        if source.referrers is not None:
+            subjects = [target, *(image.descriptor for image in fetched if image.whole)]
+            await Referrals(documents, source.referrers, parts.downloads).fetch(subjects)
         absent = await _absent(sink, fetched, layers)
         labels = {**destination.labels, unpack.ABSENT: unpack.absent_label(absent)}
         await naming.save(parts, scope, names, _plain(target), replace(destination, labels=labels))

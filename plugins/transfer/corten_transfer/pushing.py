@@ -28,5 +28,6 @@ async def push(parts: Parts, scope: Scope, source: StoreImage, destination: Regi
             found=report.found,
             slots=parts.uploads,
             platforms=source.platforms,
+            referrers=destination.referrers,
         )
     report.done(f"Completed push to {destination}", "pushed content", [image.name], image.target)

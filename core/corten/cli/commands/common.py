@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -61,7 +61,14 @@ def process_exit(command: F) -> F:
 
 
 async def pull_with_bars(
-    client: Client, name: str, *, platform: str | None, plain_http: bool, login: str | None, snapshotter: str
+    client: Client,
+    name: str,
+    *,
+    platform: str | None,
+    plain_http: bool,
+    login: str | None,
+    snapshotter: str,
+    referrers: Sequence[str] | None = None,
 ) -> Image:
     """Pull as the options say, with progress bars if somebody watches."""
     from corten import platforms
@@ -75,6 +82,7 @@ async def pull_with_bars(
         plain_http=True if plain_http else None,
         credentials=credentials(login),
         warn=reporting.say,
+        referrers=referrers,
     )
     with watched() as progress:
         return await pull(client, name, options, progress)

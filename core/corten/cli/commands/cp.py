@@ -57,19 +57,19 @@ async def _cp(
 
     if inside:
         where = await place(client, inside[0])
-        await asyncio.to_thread(_copy, where, inside[1], None, target, archive)
+        await asyncio.to_thread(_copy, source, where, inside[1], None, target, archive)
     elif outside:
         where = await place(client, outside[0])
-        await asyncio.to_thread(_copy, None, source, where, outside[1], archive)
+        await asyncio.to_thread(_copy, source, None, source, where, outside[1], archive)
 
 
-def _copy(source: Place | None, path: str, target: Place | None, to: str, archive: bool) -> None:
+def _copy(name_of_source: str, source: Place | None, path: str, target: Place | None, to: str, archive: bool) -> None:
     if sys.platform == "win32":
         raise FailedPrecondition("cp: it works on Linux only")
     else:  # noqa: RET506 (so that the type checker knows what exists there)
         from corten.linux.copying import Copy, destination, inside
 
-        with ExitStack() as stack, mapped(f"copy {path}"):
+        with ExitStack() as stack, mapped(f"copy {name_of_source}"):
             parent, name = inside(_root(stack, source), _absolute(source, path))
             stack.callback(os.close, parent)
             folder, new = destination(_root(stack, target), _absolute(target, to), name)

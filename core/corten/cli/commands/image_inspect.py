@@ -119,6 +119,7 @@ async def _record(client: Client, found: Image, node: Node, manifest: Node | Non
         "layers": [
             {"digest": each.descriptor.digest, "size": each.descriptor.size, "media_type": each.descriptor.media_type}
             for each in manifest.children[1:]
+            if each.kind != "referrer"
         ],
         "snapshots": {
             key.removeprefix(_SNAPSHOT): value

@@ -12,7 +12,7 @@ from ..words import shown_size
 
 if TYPE_CHECKING:
     from corten.client import Client
-    from corten.registry.referrers import Referrer
+    from corten.registry.kept_referrers import Referrer
 
 COLUMNS = ("ARTIFACT TYPE", "DIGEST", "SIZE", "ANNOTATIONS")
 

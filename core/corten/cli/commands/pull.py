@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--no-unpack", is_flag=True, help="Only fetch; unpack when a container is made.")
 @snapshotter_option
+@click.option("--referrers", is_flag=True, help="Fetch what refers to it too: signatures, attestations.")
+@click.option("--referrer-type", "types", multiple=True, help="Of these artifact types only; implies --referrers.")
 @registry_options
 @click.argument("image")
 @click.pass_obj
-def pull(session: Session, /, image: str, no_unpack: bool, **given: Any) -> None:
+def pull(
+    session: Session, /, image: str, no_unpack: bool, referrers: bool, types: tuple[str, ...], **given: Any
+) -> None:
     """Fetch IMAGE from its registry and unpack it; prints its full name and digest."""
     snapshotter = "" if no_unpack else given.pop("snapshotter")
     given.pop("snapshotter", None)
+    given["referrers"] = types if referrers or types else None
 
     async def work(client: Client) -> None:
         pulled = await pull_with_bars(client, image, snapshotter=snapshotter, **given)

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--plain-http", is_flag=True, help="Speak http; with a registry on this machine that is done anyway.")
 @click.option("--login", help="USER[:PASSWORD] for the registry; docker's config file is looked at otherwise.")
+@click.option("--referrers", is_flag=True, help="Push what refers to it too, as far as it is here.")
 @click.argument("image")
 @click.argument("name", required=False, default="")
 @click.pass_obj
-def push(session: Session, /, image: str, name: str, plain_http: bool, login: str | None) -> None:
+def push(session: Session, /, image: str, name: str, plain_http: bool, login: str | None, referrers: bool) -> None:
     """Push IMAGE to its registry, or under another NAME; prints the full name."""
 
     async def work(client: Client) -> None:
@@ -37,6 +38,7 @@ def push(session: Session, /, image: str, name: str, plain_http: bool, login: st
                 credentials=credentials(login),
                 progress=progress,
                 warn=say,
+                referrers=() if referrers else None,
             )
         click.echo(said)
 

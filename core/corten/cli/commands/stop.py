@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("-t", "--time", "timeout", type=float, default=10.0, show_default=True, help="Seconds before the kill.")
+@click.option(
+    "-t", "--time", "timeout", type=click.FloatRange(min=0), default=10.0, show_default=True,
+    help="Seconds before the kill.",
+)  # fmt: skip
 @click.option("-s", "--signal", help="The image's stop signal by default, or TERM.")
 @click.argument("containers", nargs=-1, required=True)
 @click.pass_obj

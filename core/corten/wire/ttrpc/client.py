@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from corten.api.ttrpc.request_pb2 import KeyValue, Request, Response
 from corten.errors import CortenError, DeadlineExceeded, Unavailable, Unknown, from_code
 
+from .. import virtual
 from ..address import socket_path
 from .connection import FrameConnection
 from .frames import DATA, NO_DATA, REMOTE_CLOSED, REQUEST, RESPONSE, Frame, Oversized, encode
@@ -48,16 +49,17 @@ class TtrpcClient:
 
     @classmethod
     async def connect(cls, path: str, *, timeout: float | None = 10.0, on_close: Closed | None = None) -> "TtrpcClient":
-        """Connect to the socket at `path` (or `unix://path`).
+        """Connect to the socket at `path` (or `unix://path`, or one of a virtual machine, see `virtual`).
 
         `on_close` is called once when the connection has ended, with the reason if there is one.
         Raises Unavailable, also after `timeout` seconds.
         """
-        path = socket_path(path.removeprefix("unix://"))
+        machine = path.startswith(virtual.SCHEMES)
+        path = path if machine else socket_path(path.removeprefix("unix://"))
         client = cls(path, on_close)
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.get_running_loop().create_unix_connection(lambda: client.connection, path)
+                await _open(client, path, machine)
         except (OSError, TimeoutError) as error:
             reason = getattr(error, "strerror", None) or error or f"no answer in {timeout} s"
             raise Unavailable(f"ttrpc socket {path}: cannot connect: {reason}") from error
@@ -185,6 +187,14 @@ class TtrpcClient:
         self._end.set_result(None)
         if self._on_close:
             self._on_close(reason)
+
+
+async def _open(client: TtrpcClient, path: str, machine: bool) -> None:
+    loop = asyncio.get_running_loop()
+    if not machine:
+        await loop.create_unix_connection(lambda: client.connection, path)
+        return
+    await loop.create_unix_connection(lambda: client.connection, sock=await virtual.connect(path))
 
 
 def _request(

@@ -21,6 +21,7 @@ from corten.pools import Pools
 from corten.supervisor import Supervisor
 
 from ..contracts import NetworkCondition, PodNetwork
+from ..timers import SET_UP, STATUS, TEAR_DOWN, Timers
 from . import arguments, cidr, results, versions
 from .configuration import NetworkList
 from .settings import DEFAULT, NetworkSettings
@@ -48,8 +49,15 @@ class CniNetwork:
     """Fulfils `Network`. `start` before anything else."""
 
     def __init__(
-        self, pools: Pools, supervisor: Supervisor, root: Path, settings: NetworkSettings, pause: float = RETRY_PAUSE
+        self,
+        pools: Pools,
+        supervisor: Supervisor,
+        root: Path,
+        settings: NetworkSettings,
+        pause: float = RETRY_PAUSE,
+        timers: Timers | None = None,
     ) -> None:
+        self._timers = timers or Timers()
         self._pools, self._supervisor, self._settings, self._pause = pools, supervisor, settings, pause
         self._attachments = Attachments(root)
         self._plugins = Plugins(pools, settings.bin_dirs, settings.deadline)
@@ -80,7 +88,8 @@ class CniNetwork:
                 await self._detach(earlier)
             await self._pools.run(POOL, self._attachments.create, attachment)
             try:
-                found = await self._attach(attachment)
+                with self._timers.call("sandbox_create_network"), self._timers.network(SET_UP):
+                    found = await self._attach(attachment)
             except Exception:
                 await self._undo(pod.id)
                 raise
@@ -98,7 +107,8 @@ class CniNetwork:
     async def teardown(self, pod: PodNetwork) -> None:
         async with self._turns.of(pod.id):
             if attachment := self._attachments.find(pod.id):
-                await self._detach(attachment)
+                with self._timers.call("sandbox_delete_network"), self._timers.network(TEAR_DOWN):
+                    await self._detach(attachment)
 
     async def collect(self, alive: Sequence[PodNetwork]) -> None:
         ids = {pod.id for pod in alive}
@@ -135,7 +145,7 @@ class CniNetwork:
         if attachment is None:
             return None
         checked = {"LastCheck": self._checked[id]} if id in self._checked else {}
-        return {**results.describe(attachment.results, self._settings.shows_loopback), **checked}
+        return {**results.describe(attachment.results, attachment.netns, self._settings.shows_loopback), **checked}
 
     async def update_pod_cidr(self, cidr_list: str) -> None:
         values = cidr.values(cidr_list)
@@ -143,7 +153,9 @@ class CniNetwork:
         if not self._settings.template:
             log.info("pod CIDR %s: no conf_template is set, so others write the CNI configuration", values["PodCIDR"])
             return
-        if (await self.condition()).ready:
+        with self._timers.network(STATUS):
+            condition = await self.condition()
+        if condition.ready:
             return
         await default.load()
         if default.error:

@@ -81,15 +81,16 @@ def choose(found: Sequence[str], preference: str) -> tuple[str, ...]:
     return tuple(found) if main is None else (main, *(ip for ip in found if ip is not main))
 
 
-def describe(results: Sequence[Result], loopback: bool) -> dict[str, Any]:
+def describe(results: Sequence[Result], netns: str, loopback: bool) -> dict[str, Any]:
     """What the verbose status of a pod shows as `cniResult`, with the words that containerd uses there.
 
-    `loopback`: the interface lo is told too; it is up in every pod, without a plugin.
+    `netns` is the pod's network namespace. `loopback`: the interface lo is told too; it is up in every pod, without a
+    plugin.
     """
     interfaces: dict[str, dict[str, Any]] = {DEFAULT_INTERFACE: _interface({})}
     if loopback:
         local = [{"IP": "127.0.0.1", "Gateway": ""}, {"IP": "::1", "Gateway": ""}]
-        interfaces["lo"] = {**_interface({"mac": "00:00:00:00:00:00"}), "IPConfigs": local}
+        interfaces["lo"] = {**_interface({"mac": "00:00:00:00:00:00", "sandbox": netns}), "IPConfigs": local}
     for result in results:
         for each in _list(to_current(result), "interfaces"):
             interfaces[each["name"]] = _interface(each)

@@ -45,7 +45,7 @@ class Handler:
     disable_pause_image_pull: bool = False
     """Do not see to it that the pause image is there; it is wanted only where `pause` is `always`."""
     io_type: Literal["", "fifo", "streaming"] = "fifo"
-    """How output leaves the container; accepted, and not used: the shim writes the log itself."""
+    """How stdio gets in and out of containers: FIFOs, or streams of the streaming API, which the shim must serve."""
     pause: Literal["needed", "always"] = "needed"
     """Corten's own: when a pod has a pause process. `needed`: once a container wants the pod's process namespace, and
     then it is Corten's own; `always`: from the start, from the image `sandbox` in `pinned_images` of images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.objects import Container as StoredContainer
@@ -79,9 +80,17 @@ def info(container: Container, stored: StoredContainer) -> str:
         "snapshotter": stored.snapshotter,
         "runtimeType": stored.runtime.name,
         "runtimeOptions": {"type_url": options.type_url} if options else None,
-        "config": container.config,
+        "config": _config(container.config),
         "runtimeSpec": json.loads(stored.spec.value) if stored.spec and stored.spec.value else None,
     })  # fmt: skip
+
+
+def _config(config: pb.ContainerConfig) -> dict[str, Any]:
+    """The request's, with values of the environment as text; what is no UTF-8 is replaced, as by containerd."""
+    shown = messages.document(config)
+    if config.envs:
+        shown["envs"] = [{"key": each.key, "value": each.value.decode(errors="replace")} for each in config.envs]
+    return shown
 
 
 def _mounts(container: Container) -> list[pb.Mount]:

@@ -68,6 +68,8 @@ def build(parts: Parts, pod: Pod, id: str, host: confinement.Host, given: Ingred
         cwd=given.config.working_dir,
         user=given.user,
         terminal=given.config.tty,
+        # Without a base spec there are none of its own: it inherits those of the daemon's service, as with containerd.
+        rlimits=() if base is None else None,
         oom_score_adj=_oom_score(parts, given.config),
         read_only=context.readonly_rootfs,
         mounts=given.mounts,
@@ -102,7 +104,7 @@ def environment(config: pb.ContainerConfig) -> tuple[str, ...]:
     """`KEY=value` each. Raises InvalidArgument for what cannot be passed to a program."""
     made = []
     for each in config.envs:
-        value = each.value.decode("utf-8", "surrogateescape")
+        value = each.value.decode(errors="replace")  # as in containerd: a spec is JSON
         if not each.key or "=" in each.key or "\0" in each.key or "\0" in value:
             raise InvalidArgument(f"environment variable {each.key!r}: it has no name, or a NUL or = in it")
         made.append(f"{each.key}={value}")

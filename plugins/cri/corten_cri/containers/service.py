@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import InvalidArgument, NotFound
@@ -49,10 +50,13 @@ class ContainerService:
     async def create_container(
         self, request: pb.CreateContainerRequest, call: CallContext
     ) -> pb.CreateContainerResponse:
-        return pb.CreateContainerResponse(container_id=await self._creation.create(request, call))
+        with self._timed("container_create", request.pod_sandbox_id):
+            return pb.CreateContainerResponse(container_id=await self._creation.create(request, call))
 
     async def start_container(self, request: pb.StartContainerRequest, call: CallContext) -> pb.StartContainerResponse:
-        await self._start.start(request.container_id)
+        container = self._parts.containers.get(request.container_id)
+        with self._timed("container_start", container.pod_id):
+            await self._start.start(container.id)
         return pb.StartContainerResponse()
 
     async def stop_container(self, request: pb.StopContainerRequest, call: CallContext) -> pb.StopContainerResponse:
@@ -61,7 +65,8 @@ class ContainerService:
             container = self._parts.containers.get(request.container_id)
         except NotFound:
             return pb.StopContainerResponse()
-        await self._stop.stop(container.id, request.timeout, call)
+        with self._timed("container_stop", container.pod_id):
+            await self._stop.stop(container.id, request.timeout, call)
         return pb.StopContainerResponse()
 
     async def remove_container(
@@ -72,18 +77,21 @@ class ContainerService:
             container = self._parts.containers.get(request.container_id)
         except NotFound:
             return pb.RemoveContainerResponse()
-        await self._removal.remove(container.id)
+        with self._timed("container_remove", container.pod_id):
+            await self._removal.remove(container.id)
         return pb.RemoveContainerResponse()
 
     @cancellable
     async def list_containers(self, request: pb.ListContainersRequest, call: CallContext) -> pb.ListContainersResponse:
-        return pb.ListContainersResponse(containers=self._listed(request.filter))
+        with self._parts.timers.call("container_list"):
+            return pb.ListContainersResponse(containers=self._listed(request.filter))
 
     async def stream_containers(
         self, request: pb.StreamContainersRequest, call: CallContext
     ) -> AsyncIterator[pb.StreamContainersResponse]:
         """The same, in pages."""
-        found = self._listed(request.filter)
+        with self._parts.timers.call("stream_container_list"):
+            found = self._listed(request.filter)
         for start in range(0, len(found), PAGE):
             yield pb.StreamContainersResponse(containers=found[start : start + PAGE])
 
@@ -124,6 +132,9 @@ class ContainerService:
             return await self._parts.images.images.find(container.image_id)
         except NotFound:
             return None
+
+    def _timed(self, name: str, pod_id: str) -> AbstractContextManager[None]:
+        return self._parts.timers.call(name, self._parts.runtime_of(pod_id))
 
     def _listed(self, wanted: pb.ContainerFilter) -> list[pb.Container]:
         found = self._parts.containers.all()

@@ -84,6 +84,7 @@ class Start:
                 runtime=_owned(pod, stored.runtime),
                 runtime_path=parts.handlers.runtime_path(pod.handler),
                 sandbox_id=pod.id,
+                streaming=parts.handlers.chosen(pod.handler)[1].io_type == "streaming",
             )
             task = await parts.runtime.create(NAMESPACE, container.id, options)
             await self._started(task, container)

@@ -66,6 +66,8 @@ class EventStream:
         parts = self._parts
         event = _Event(kind, id, time.time_ns(), parts.pods.find(pod_id), parts.containers_of(pod_id))
         if not self._listeners:
+            if len(self._kept) == KEPT:
+                parts.timers.dropped.add()
             self._kept.append(event)
         for listener in self._listeners:
             listener.offer(event)

@@ -221,18 +221,24 @@ class Images:
 
     async def _look(self, name: str) -> None:
         try:
-            await self.refresh(name)
-            await self._manage(name)
+            if not await self._manage(name):
+                await self.refresh(name)
         except CortenError as error:
+            self._index.drop(name)
             log.debug("image %s: it is not shown: %s", name, error)
 
-    async def _manage(self, name: str) -> None:
-        """Other clients' images become CRI's too: named by their id, and labelled."""
-        image = self._index.record(name)
-        if image is None or not self.labels(name).items() - image.labels.items():
-            return
+    async def _manage(self, name: str) -> bool:
+        """Other clients' images become CRI's too: named by their id, and labelled, before they are shown."""
+        try:
+            record = self._store.get(name)
+        except NotFound:
+            return False
+        if not self.labels(name).items() - record.labels.items():
+            return False
+        image = await self._pools.run("content", self._image, record)
         for each in (image.id, name):
             await self.save(each, image)
+        return True
 
     def _image(self, record: Image) -> CriImage:
         for platform in self._platforms[:-1]:

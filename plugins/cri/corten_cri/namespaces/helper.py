@@ -38,6 +38,8 @@ def make(payload: bytes, fds: Sequence[int]) -> bytes:
             _with_user_namespace(wanted)
         else:
             _enter_new(wanted)
+            if wanted.pins.sys:
+                pins.mount_sys(wanted.pins.sys)
             _hold(wanted, os.getpid())
     except BaseException:
         pins.release(wanted.pins)

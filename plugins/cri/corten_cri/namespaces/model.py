@@ -27,7 +27,9 @@ class IdMap:
 class Pins:
     """The paths at which the namespaces of a pod are held; an empty one is not the pod's own, but the host's.
 
-    `shm` is the directory on which the pod's /dev/shm is mounted. Record them before `make` is called.
+    `shm` is the directory on which the pod's /dev/shm is mounted, and `sys`, of privileged pods, one with a sysfs of
+    their network that can be written to: the first of a network decides that for all, and it lives as long as any.
+    Record them before `make` is called.
     """
 
     net: str = ""
@@ -35,6 +37,7 @@ class Pins:
     uts: str = ""
     user: str = ""
     shm: str = ""
+    sys: str = ""
 
     def namespaces(self) -> dict[str, str]:
         """Kind (the name in /proc/PID/ns) to path, of those that are the pod's own."""
@@ -68,7 +71,14 @@ class PodNamespaces:
 
 
 def pins_for(
-    folder: Path, *, net: bool, ipc: bool, uts: bool, user: bool = False, netns_folder: str | Path = NETNS_FOLDER
+    folder: Path,
+    *,
+    net: bool,
+    ipc: bool,
+    uts: bool,
+    user: bool = False,
+    privileged: bool = False,
+    netns_folder: str | Path = NETNS_FOLDER,
 ) -> Pins:
     """New paths for the namespaces that a pod is to have of its own; nothing is made yet.
 
@@ -81,4 +91,5 @@ def pins_for(
         uts=str(folder / "ns" / "uts") if uts else "",
         user=str(folder / "ns" / "user") if user else "",
         shm=str(folder / "shm") if ipc else "",
+        sys=str(folder / "sys") if privileged and net and not user else "",
     )

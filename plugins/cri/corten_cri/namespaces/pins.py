@@ -30,6 +30,13 @@ def mount_shm(path: str, size: int) -> None:
     mount_one(Mount("tmpfs", "shm", "", ("nosuid", "noexec", "nodev", "mode=1777", f"size={size}")), path)
 
 
+def mount_sys(path: str) -> None:
+    """Mount a sysfs of the network namespace that the caller is in on the directory `path`. Raises CortenError."""
+    with mapped(f"make {path}"):
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    mount_one(Mount("sysfs", "sysfs", "", ("nosuid", "noexec", "nodev")), path)
+
+
 def missing(pins: Pins) -> list[str]:
     """The paths that hold nothing (any more): the namespace of that kind is gone, or was never made.
 
@@ -43,7 +50,7 @@ def missing(pins: Pins) -> list[str]:
 
 def release(pins: Pins) -> None:
     """Let go of all, also of half of them; what is gone already is no error. Raises CortenError."""
-    for path in filter(None, (pins.shm, pins.uts, pins.ipc, pins.net, pins.user)):
+    for path in filter(None, (pins.sys, pins.shm, pins.uts, pins.ipc, pins.net, pins.user)):
         with mapped(f"unpin {path}"):
             _unmount(path)
             _remove(path)

@@ -53,8 +53,17 @@ def matches(pod: Pod, wanted: pb.PodSandboxFilter) -> bool:
     )
 
 
-def info(pod: Pod, runtime: RuntimeInfo, pid: int, gone: list[str], network: Mapping[str, Any] | None) -> str:
+def info(
+    pod: Pod,
+    runtime: RuntimeInfo,
+    pid: int,
+    gone: list[str],
+    network: Mapping[str, Any] | None,
+    spec: Mapping[str, Any],
+) -> str:
     """The document that tools read; keys are containerd's. `pid` is 0 for a pod without a pause process."""
+    metadata = pod_metadata(pod)
+    metadata["Metadata"] |= {"CNIResult": network, "ProcessLabel": ""}
     return messages.text({
         "pid": pid,
         "processStatus": ("running" if pid else "") if pod.wire_state == pb.SANDBOX_READY else "deleted",
@@ -66,14 +75,9 @@ def info(pod: Pod, runtime: RuntimeInfo, pid: int, gone: list[str], network: Map
         "runtimeType": runtime.name,
         "runtimeOptions": {"type_url": runtime.options.type_url} if runtime.options else None,
         "config": pod.config,
-        "runtimeSpec": {"linux": {"namespaces": _namespaces(pod)}, "annotations": dict(pod.config.annotations)},
+        "runtimeSpec": spec,
         "cniResult": network,
         "overhead": {"linux": pod.overhead} if pod.overhead else None,
         "resources": {"linux": pod.resources} if pod.resources else None,
-        "sandboxMetadata": pod_metadata(pod),
+        "sandboxMetadata": metadata,
     })  # fmt: skip
-
-
-def _namespaces(pod: Pod) -> list[dict[str, str]]:
-    words = {"net": "network"}
-    return [{"type": words.get(kind, kind), "path": path} for kind, path in pod.pins.namespaces().items()]

@@ -27,6 +27,7 @@ from ..contracts import NAMESPACE
 from ..parts import SCOPE, Parts
 from ..state.pods import Pod, PodState
 from ..state.store import kept_labels
+from . import wanted
 from .namespaces_of import namespaces_of
 from .pause_program import NAME, ensure_root
 
@@ -90,6 +91,16 @@ class Pausing:
         self.watch(pod, task)
         return replace(pod, pause=pod.id)
 
+    async def discard_task(self, pod: Pod, task: Task) -> None:
+        """Take away the task of a pause process that has ended by itself; what holds it goes with the pod."""
+        async with self._parts.pod_locks.holding(_lock(pod.id)):
+            try:
+                await task.delete()
+            except NotFound:
+                return
+            except CortenError as error:
+                log.warning("pod sandbox %s: the task of its pause process cannot be deleted yet: %s", pod.id, error)
+
     async def end(self, pod: Pod) -> None:
         """Kill it and take away its task, record and snapshot; harmless if there is none."""
         async with self._parts.pod_locks.holding(_lock(pod.id)):
@@ -142,7 +153,8 @@ class Pausing:
         stored = replace(stored, image=image.name, snapshotter=parts.snapshotter(pod.handler), snapshot_key=pod.id)
         stored = _with_spec(stored, self._spec(pod, options, defaults))
         made = await parts.stored(parts.metadata.containers(SCOPE).create, stored)
-        return made, await images.images.prepare(SCOPE, image, pod.id, stored.snapshotter)
+        labels = wanted.id_labels(pod.namespaces)
+        return made, await images.images.prepare(SCOPE, image, pod.id, stored.snapshotter, labels)
 
     def _spec(self, pod: Pod, options: SpecOptions, image: ImageDefaults) -> spec.Spec:
         parent = pod.config.linux.cgroup_parent

@@ -74,10 +74,11 @@ class Removal:
 
     async def _stop(self, pod: Pod) -> None:
         parts = self._parts
-        async with parts.holding_nri():
-            await _all(self.stop_container(each.id) for each in parts.containers_of(pod.id))
-            if parts.nri is not None:
-                await parts.nri.stop_pod_sandbox(nri_pods.pod(parts, pod))
+        with parts.timers.call("sandbox_runtime_stop", pod.requested_handler):
+            async with parts.holding_nri():
+                await _all(self.stop_container(each.id) for each in parts.containers_of(pod.id))
+                if parts.nri is not None:
+                    await parts.nri.stop_pod_sandbox(nri_pods.pod(parts, pod))
         if pod.state is not PodState.NOTREADY:
             pod = await self.not_ready(pod)
         await self._release(pod)
@@ -98,6 +99,7 @@ class Removal:
         if pod is not None and pod.state is PodState.READY and pod.pause:
             log.warning("pod sandbox %s: its pause process has ended", id)
             await self.not_ready(pod)
+            await self._pausing.discard_task(pod, task)
 
     async def _release(self, pod: Pod) -> None:
         """Pause process, network and namespaces, in this order."""

@@ -83,7 +83,8 @@ class Running:
             parts.pods.release(name, id)
             raise
         try:
-            pod = await self._bring_up(pod)
+            with parts.timers.call("sandbox_runtime_create", parts.runtime_of_handler(handler)):
+                pod = await self._bring_up(pod)
         except BaseException as error:
             log.info("pod sandbox %s (%s): it could not be made: %s", id, name, error)
             await self._take_back(pod)
@@ -138,6 +139,7 @@ class Running:
             ipc=namespaces.ipc != pb.NODE,
             uts=own_network,
             user=wanted.wants_user_namespace(namespaces),
+            privileged=config.linux.security_context.privileged,
             netns_folder=self._parts.state / "netns" if under_state else NETNS_FOLDER,
         )
 

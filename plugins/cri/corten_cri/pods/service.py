@@ -16,6 +16,7 @@ from . import answers, nri_pods
 from .pausing import Pausing
 from .removing import Removal
 from .running import Running
+from .shown_spec import shown_spec
 
 PAGE = 1000
 """Items in one answer of a streaming list."""
@@ -51,7 +52,8 @@ class PodService:
             pod = self._parts.pods.get(request.pod_sandbox_id)
         except NotFound:
             return pb.RemovePodSandboxResponse()
-        await self._removal.remove(pod.id)
+        with self._parts.timers.call("sandbox_remove", pod.requested_handler):
+            await self._removal.remove(pod.id)
         return pb.RemovePodSandboxResponse()
 
     @cancellable
@@ -64,20 +66,21 @@ class PodService:
         if request.verbose:
             runtime = parts.handlers.runtime_info(pod.handler)
             gone = parts.namespaces.missing(pod.pins)
-            info["info"] = answers.info(
-                pod, runtime, await self._pausing.pid(pod), gone, parts.network.describe_pod(pod.id)
-            )
+            told = parts.network.describe_pod(pod.id), shown_spec(parts, pod)
+            info["info"] = answers.info(pod, runtime, await self._pausing.pid(pod), gone, *told)
         return pb.PodSandboxStatusResponse(status=answers.status(pod), info=info)
 
     @cancellable
     async def list_pod_sandbox(self, request: pb.ListPodSandboxRequest, call: CallContext) -> pb.ListPodSandboxResponse:
-        return pb.ListPodSandboxResponse(items=self._listed(request.filter))
+        with self._parts.timers.call("sandbox_list"):
+            return pb.ListPodSandboxResponse(items=self._listed(request.filter))
 
     async def stream_pod_sandboxes(
         self, request: pb.StreamPodSandboxesRequest, call: CallContext
     ) -> AsyncIterator[pb.StreamPodSandboxesResponse]:
         """The same, in pages."""
-        found = self._listed(request.filter)
+        with self._parts.timers.call("stream_sandbox_list"):
+            found = self._listed(request.filter)
         for start in range(0, len(found), PAGE):
             yield pb.StreamPodSandboxesResponse(pod_sandboxes=found[start : start + PAGE])
 

@@ -15,7 +15,7 @@ from corten.wire.service import CallContext, cancellable
 from .. import messages
 from ..handlers import Handlers
 from ..parts import Parts
-from .settings import document
+from .settings import document, with_defaults
 
 if TYPE_CHECKING:
     from corten.contracts.warnings import Deprecation, Warnings
@@ -67,8 +67,11 @@ class NodeStatus:
     async def _info(self) -> dict[str, str]:
         """Each value is JSON; the keys are containerd's."""
         parts = self._parts
-        further = {"rootDir": str(parts.root), "stateDir": str(parts.state)}
-        shown = {"config": {**document(parts.config), **further}, "python": platform.python_version()}
+        further = {
+            "containerdEndpoint": parts.endpoint, "containerdRootDir": str(parts.root.parent),
+            "rootDir": str(parts.root), "stateDir": str(parts.state),
+        }  # fmt: skip
+        shown = {"config": {**document(with_defaults(parts.config)), **further}, "python": platform.python_version()}
         why = {name: (await parts.handlers.features(name)).why_no_user_namespaces for name in parts.config.handlers}
         found: Mapping[str, Any] = {**shown, "noUserNamespaces": {name: text for name, text in why.items() if text}}
         return {key: messages.text(value) for key, value in {**found, **parts.network.describe()}.items()}

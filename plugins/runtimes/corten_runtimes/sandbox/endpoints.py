@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from corten.contracts.runtime import ShimEndpoint
-from corten.errors import InvalidArgument
+from corten.errors import InvalidArgument, Unimplemented
+from corten.wire import virtual
 
 PROTOCOLS = ("ttrpc", "grpc")
 TASKS_SINCE = 3
@@ -34,9 +35,24 @@ def url(endpoint: ShimEndpoint) -> str:
     return f"{endpoint.protocol}+{address}"
 
 
+def require_ttrpc(protocol: str, address: str, what: str) -> None:
+    """Into virtual machines only ttrpc is spoken. Raises InvalidArgument for a malformed address, Unimplemented."""
+    try:
+        virtual.parse(address)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{what}: {error.message}") from None
+    if protocol != "ttrpc":
+        raise Unimplemented(f"{what}: gRPC is spoken over unix sockets alone (ttrpc over vsock, too)")
+
+
 def parsed(address: str, version: int) -> ShimEndpoint:
     """The reverse of `url`. Raises InvalidArgument for a protocol or a kind of socket that is not spoken here."""
     protocol, plus, rest = address.partition("+")
-    if not plus or protocol not in PROTOCOLS or not rest.startswith("unix://"):
-        raise InvalidArgument(f"task address {address!r}: only ttrpc+unix://PATH and grpc+unix://PATH are spoken here")
+    if not plus or protocol not in PROTOCOLS or not rest.startswith(("unix://", *virtual.SCHEMES)):
+        raise InvalidArgument(
+            f"task address {address!r}: none of ttrpc+unix://PATH, ttrpc+vsock://CID:PORT, ttrpc+hvsock://PATH:PORT "
+            "and grpc+unix://PATH"
+        )
+    if not rest.startswith("unix://"):
+        require_ttrpc(protocol, rest, f"task address {address!r}")
     return ShimEndpoint(rest, version or TASKS_SINCE, protocol)

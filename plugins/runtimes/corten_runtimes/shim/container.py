@@ -32,6 +32,7 @@ from .oom import OomWatch
 from .process import DELETED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Ended, Reaper
 from .spawn import RuncSettings
+from .streaming import Streaming
 from .streams import HELD_MAX, Stdio, Streams
 
 EXECS_MAX = 512
@@ -64,8 +65,9 @@ class Making(NamedTuple):
 class Container:
     """Made by `Container.create`; gone after `delete` of its init process."""
 
-    def __init__(self, loop: Loop, reaper: Reaper, announce: Announcer, making: Making) -> None:
+    def __init__(self, loop: Loop, reaper: Reaper, announce: Announcer, streaming: Streaming, making: Making) -> None:
         self._loop, self._reaper, self._announce, self.making = loop, reaper, announce, making
+        self._streaming = streaming
         self.id = making.id
         self.init = Process(making.id, "", making.stdio)
         self.execs: dict[str, Process] = {}
@@ -340,8 +342,9 @@ class Container:
         console = f"{self.making.console}{self._number()}"
         logger = partial(Logger, self._loop, self._reaper, process.id or self.id, self.making.namespace)
         return Streams(
-            self._loop, process.stdio, direct=direct, console=console, owner=self.making.owner, logger=logger
-        )
+            self._loop, process.stdio, direct=direct, console=console, owner=self.making.owner, logger=logger,
+            streaming=self._streaming,
+        )  # fmt: skip
 
     def _born(self, process: Process, pid_file: str) -> None:
         process.pid = int(files.content(pid_file))

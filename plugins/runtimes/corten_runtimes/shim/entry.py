@@ -27,6 +27,7 @@ from .publisher import Publisher
 from .reaper import Reaper
 from .server import Server, listen
 from .service import SERVICES, TaskService
+from .streaming import STREAMING, Streaming
 from .streams_service import STREAMS, stream_methods
 from .worker import Worker
 
@@ -106,12 +107,12 @@ class Shim:
         self.loop, self.reaper = Loop(opened=False), Reaper()
         self.publisher = Publisher(self.loop)
         self._announcer = Announcer("", self.publisher.publish)
-        self.service = TaskService(self.loop, self.reaper, self._announcer, {}, self.shutdown)
-        services = dict.fromkeys(SERVICES, self.service.methods)
-        self._server = Server(self.loop, {**services, STREAMS: stream_methods(self.service.process)})
+        self._streaming = Streaming()
+        self.service = TaskService(self.loop, self.reaper, self._announcer, self._streaming, {}, self.shutdown)
+        self._server = Server(self.loop, _services(self.service, self._streaming))
         self.roots: Mapping[str, object] = {
             "loop": self.loop, "reaper": self.reaper, "announcer": self._announcer, "service": self.service,
-            "server": self._server,
+            "server": self._server, "streaming": self._streaming,
         }  # fmt: skip
         """What is there in every worker."""
 
@@ -146,12 +147,13 @@ class Shim:
 
     def kept(self) -> Any:
         """What `take_up` needs, when it rests."""
-        parts = self.service.kept(), self._server.kept(), self.reaper.kept()
+        parts = self.service.kept(), self._server.kept(), self.reaper.kept(), self._streaming.kept()
         return parts, self.loop.handlers
 
     def take_up(self, state: Any, keeper: Keeper) -> None:
         """Go on where another worker has rested."""
-        (service, server, reaper), handlers = state
+        (service, server, reaper, streaming), handlers = state
+        self._streaming.take_up(streaming)
         self.service.take_up(service)
         self._server.take_up(server)
         self.reaper.take_up(reaper)
@@ -160,7 +162,7 @@ class Shim:
         self._look()
 
     def _settle(self, told: Mapping[str, str], keeper: Keeper) -> None:
-        self.path = told["socket"]
+        self.path = self._streaming.path = told["socket"]
         self.loop.open(keeper.epoll)
         self.publisher.address = told["ttrpc_address"].removeprefix("unix://")
         self._announcer.namespace = told["namespace"]
@@ -198,6 +200,11 @@ class Shim:
     def _look(self) -> None:
         if not self.service.busy and not os.path.exists(self.path):
             self.loop.stop()
+
+
+def _services(service: TaskService, streaming: Streaming) -> Mapping[str, Mapping[str, Any]]:
+    mine = {STREAMS: stream_methods(service.process), STREAMING: streaming.methods}
+    return {**dict.fromkeys(SERVICES, service.methods), **mine}
 
 
 def _yield_to_oom_killer() -> None:

@@ -73,9 +73,8 @@ def path_of(uri: str) -> str:
     if not found or uri.startswith("/"):
         return uri
     if scheme not in ("fifo", "file"):
-        hint = " (streams of the streaming API are for the shims of sandboxes)" if "+" in scheme else ""
         raise Unimplemented(
-            f"stdio {uri!r}: this shim does not know the scheme {scheme}: it has fifo, binary, binary-v2, file{hint}"
+            f"stdio {uri!r}: this shim does not know the scheme {scheme}: it has fifo, binary, binary-v2, file, stream"
         )
     return path
 

@@ -11,6 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from corten.errors import FailedPrecondition, mapped
 
@@ -18,12 +19,17 @@ from corten.errors import FailedPrecondition, mapped
 assert sys.platform != "win32"
 
 from .lines import stamp
-from .loop import Loop
 
 STALL_MAX = 10.0
 """Seconds that output waits for a log that cannot be written."""
 RETRY_EVERY = 0.2
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Clock(Protocol):
+    """The part of `Loop` that a log wants: to be called after some seconds."""
+
+    def after(self, seconds: float, call: Callable[[], None], /) -> Any: ...
 
 
 class LogFile:
@@ -32,9 +38,9 @@ class LogFile:
     One that is `plain` is no log of the kubelet's: mode 0644 in place of 0640, and it may be a link.
     """
 
-    def __init__(self, loop: Loop, path: str, freed: Callable[[], None], *, plain: bool = False) -> None:
+    def __init__(self, loop: Clock, path: str, freed: Callable[[], None], *, plain: bool = False) -> None:
         self._loop, self._path, self._freed, self._plain = loop, path, freed, plain
-        self._fd = _open(path, plain)
+        self._fd = open_log(path, plain)
         self._pending = b""
         self._stalled = 0.0
         self._lost = 0
@@ -59,7 +65,10 @@ class LogFile:
 
     def reopen(self) -> None:
         """Go on in the file that is, or is then made, under the path. On an error the old one stays in use."""
-        fd = _open(self._path, self._plain)
+        self.take(open_log(self._path, self._plain))
+
+    def take(self, fd: int) -> None:
+        """Go on in a file that is open already."""
         os.close(self._fd)
         self._fd = fd
 
@@ -120,7 +129,7 @@ class LogFile:
         return True
 
 
-def _open(path: str, plain: bool) -> int:
+def open_log(path: str, plain: bool) -> int:
     """Open a regular file or a device; whatever else lies there is not followed, and not waited for."""
     flags, permissions = (_FLAGS & ~os.O_NOFOLLOW, 0o644) if plain else (_FLAGS, 0o640)
     with mapped(f"open container log {path}"):

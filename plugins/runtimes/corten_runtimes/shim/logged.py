@@ -16,6 +16,7 @@ from corten.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from .aside import LogAside
 from .attached import ATTACHED_MAX, CHUNK, Audience, Input, open_reader, open_writer
 from .lines import Lines, Raw
 from .logfile import LogFile
@@ -66,7 +67,9 @@ def unquote(path: str) -> str:
 class Logged:
     """`stdin`, `stdout` and `stderr` are URIs, of which those of the scheme count. Raises what opening a log does."""
 
-    def __init__(self, loop: Loop, stdin: str, stdout: str, stderr: str) -> None:
+    def __init__(
+        self, loop: Loop, stdin: str, stdout: str, stderr: str, log: type[LogFile] | type[LogAside] = LogFile
+    ) -> None:
         if stdin.startswith(SCHEME) and stdin not in (STDIN, STDIN_ONCE):
             raise InvalidArgument(f"stdio {stdin!r}: as stdin only {STDIN} and {STDIN_ONCE}")
         self._loop, self._once = loop, stdin == STDIN_ONCE
@@ -74,7 +77,7 @@ class Logged:
         self.attachable = stdout.startswith(SCHEME) or stderr.startswith(SCHEME)
         if stdin.startswith(SCHEME) and not self.attachable:
             raise InvalidArgument(f"stdio {stdin!r}: only with an output of the scheme {SCHEME}")
-        self._logs: dict[str, LogFile] = {}
+        self._logs: dict[str, LogFile | LogAside] = {}
         self._taps: dict[str, Tap] = {}
         self.input: Input | None = None
         try:
@@ -82,7 +85,7 @@ class Logged:
                 if uri.plain:
                     with mapped(f"stdio file://{path}"):
                         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-                self._logs[path] = LogFile(loop, path, self._freed, plain=uri.plain)
+                self._logs[path] = log(loop, path, self._freed, plain=uri.plain)
         except BaseException:
             self.close()
             raise
@@ -147,7 +150,12 @@ class Tap:
     """One output on its way to log and readers; `ended` is called once, when all of it has arrived."""
 
     def __init__(
-        self, loop: Loop, source: int, lines: Lines | Raw, log: LogFile | None, ended: "Callable[[Tap], None]"
+        self,
+        loop: Loop,
+        source: int,
+        lines: Lines | Raw,
+        log: LogFile | LogAside | None,
+        ended: "Callable[[Tap], None]",
     ) -> None:
         self._loop, self._source, self._lines, self._log, self._ended = loop, source, lines, log, ended
         self.audience = Audience(loop, self.resume)

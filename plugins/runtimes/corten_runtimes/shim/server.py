@@ -1,4 +1,7 @@
-"""The shim's ttrpc server: unary calls on a unix socket, any number at a time, answers in the order they are ready."""
+"""The shim's ttrpc server: calls on a unix socket, any number at a time, answers in the order they are ready.
+
+A method's entry is the class of its request and its handler; for a stream of messages None and the streams' owner.
+"""
 
 # The C class that `socket.socket` wraps: the wrapper's accept makes enums, which costs a shim 100 KiB.
 import _socket
@@ -9,16 +12,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from corten.api.ttrpc import request_pb2
-from corten.errors import InvalidArgument, Unimplemented, code_of
+from corten.errors import InvalidArgument, Unimplemented
 from corten.wire.ttrpc import frames
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from .loop import IN, OUT, Later, Loop
+from .loop import IN, Later, Loop
+from .peer import Peer, Wire
 
 BACKLOG = 128
-_RECEIVE = 64 * 1024
 
 
 def listen(path: str) -> _socket.socket:
@@ -95,37 +98,14 @@ class Server:
         self.adopt(_socket.socket(fileno=fd))
 
 
-class _Connection:
+class _Connection(Peer):
     def __init__(self, server: Server, loop: Loop, peer: _socket.socket, all: "set[_Connection]") -> None:
-        self._server, self._loop, self.peer, self._all = server, loop, peer, all
-        self._decoder = frames.Decoder()
-        self.unsent = b""
-        loop.watch(peer.fileno(), IN, self._ready)
+        super().__init__(loop, peer)
+        self._server, self._all = server, all
 
-    def _ready(self, events: int) -> None:
-        if events & OUT:
-            self._flush()
-        if events & ~OUT and self.peer.fileno() >= 0:
-            self._receive()
-
-    def _receive(self) -> None:
-        try:
-            data = self.peer.recv(_RECEIVE)
-            received = self._decoder.feed(data) if data else None
-        except BlockingIOError:
+    def _got(self, frame: frames.Frame) -> None:
+        if frame.kind != frames.REQUEST:
             return
-        except (OSError, InvalidArgument):
-            received = None
-        if received is None:
-            self._close()
-            return
-        for frame in received:
-            if isinstance(frame, frames.Oversized):
-                self._answer(frame.stream, None, InvalidArgument(frame.message))
-            elif frame.kind == frames.REQUEST:
-                self._serve(frame)
-
-    def _serve(self, frame: frames.Frame) -> None:
         stream = frame.stream
         try:
             request = request_pb2.Request.FromString(frame.data)
@@ -133,43 +113,26 @@ class _Connection:
             if found is None:
                 raise Unimplemented(f"{request.service}/{request.method}: no such method in this shim")
             kind, handler = found
+            if kind is None:
+                _require_open(frame, request)
+                Wire(self, stream, handler)
+                return
             steps = handler(kind.FromString(request.payload))
         except Exception as error:
-            self._answer(stream, None, error)
+            self.answer(stream, None, error)
             return
         if isinstance(steps, Deferred):
             steps.later.then(partial(self._give, stream, steps))
         else:
-            self._loop.drive(steps, lambda value, error: self._answer(stream, value, error))
+            self._loop.drive(steps, lambda value, error: self.answer(stream, value, error))
 
     def _give(self, stream: int, deferred: Deferred) -> None:
-        self._answer(stream, deferred.make(deferred.later.value), None)
+        self.answer(stream, deferred.make(deferred.later.value), None)
 
-    def _answer(self, stream: int, message: Any, error: BaseException | None) -> None:
-        if self.peer.fileno() < 0:
-            return
-        response = request_pb2.Response()
-        if error is not None:
-            response.status.code = code_of(error)
-            response.status.message = str(getattr(error, "message", "")) or f"{type(error).__name__}: {error}"
-        else:
-            response.payload = message.SerializeToString()
-        self.unsent += frames.encode(stream, frames.RESPONSE, response.SerializeToString())
-        self._flush()
-
-    def _flush(self) -> None:
-        try:
-            if self.unsent:
-                self.unsent = self.unsent[self.peer.send(self.unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._close()
-            return
-        self._loop.change(self.peer.fileno(), IN | OUT if self.unsent else IN)
-
-    def _close(self) -> None:
-        self._loop.forget(self.peer.fileno())
-        self.peer.close()
-        self.unsent = b""
+    def _gone(self) -> None:
         self._all.discard(self)
+
+
+def _require_open(frame: frames.Frame, request: request_pb2.Request) -> None:
+    if not frame.flags & frames.REMOTE_OPEN:
+        raise InvalidArgument(f"{request.service}/{request.method}: it takes a stream of messages, this is one call")

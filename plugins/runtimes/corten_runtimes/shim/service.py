@@ -24,6 +24,7 @@ from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Ended, Reaper
 from .server import Deferred
 from .spawn import DEADLINE, RuncSettings
+from .streaming import Streaming
 from .streams import Stdio
 
 SERVICES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
@@ -48,9 +49,15 @@ class TaskService:
     """Has a table of methods; containers by id. `shutdown` is called when the shim may end."""
 
     def __init__(
-        self, loop: Loop, reaper: Reaper, announce: Announcer, settings: Mapping[str, str], shutdown: Callable[[], None]
+        self,
+        loop: Loop,
+        reaper: Reaper,
+        announce: Announcer,
+        streaming: Streaming,
+        settings: Mapping[str, str],
+        shutdown: Callable[[], None],
     ) -> None:
-        self._loop, self._reaper, self._announce = loop, reaper, announce
+        self._loop, self._reaper, self._announce, self._streaming = loop, reaper, announce, streaming
         self.settings, self._shutdown = settings, shutdown
         self._containers: dict[str, Container] = {}
         self._creating: set[str] = set()
@@ -99,7 +106,7 @@ class TaskService:
             making = self._making(request)
             if self.settings.get("records"):
                 records.write(making.bundle, making.runc)
-            container = Container(self._loop, self._reaper, self._announce, making)
+            container = Container(self._loop, self._reaper, self._announce, self._streaming, making)
             pid = yield from container.create()
         finally:
             self._creating.discard(request.id)

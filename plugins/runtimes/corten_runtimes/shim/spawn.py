@@ -104,7 +104,9 @@ def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> tuple
             words[0], list(words), _ENVIRON, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS
         )
     except FileNotFoundError:
-        raise NotFound(f'runtime "{words[0]}": no such program on PATH') from None
+        raise NotFound(
+            f'runtime "{words[0]}": no such program on PATH (install it, or set another as binary_name)'
+        ) from None
     except OSError as error:
         raise Unavailable(f"runtime {words[0]}: cannot start: {error}") from None
     finally:

@@ -1,10 +1,11 @@
 """The stdio of one process, from before runc starts it until nobody can write any more.
 
-Four ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
+Five ways. *Direct*: the process gets the client's FIFO itself, for an init process in a pid namespace of its own: when
 it has ended nobody is left who holds it. Its stderr is piped all the same, for runc writes there why it failed.
 *Piped*: pipes and a copy, for execs and shared pid namespaces, where a background child may hold the streams: they are
 closed `HELD_MAX` seconds after the exit at the latest. *Terminal*: a pty, copied both ways. *Logged*: piped, or from a
-terminal, to a log and those who attach (see `logged`), or to a program of the user's (see `logger`).
+terminal, to a log and those who attach (see `logged`), or to a program of the user's (see `logger`). *Streamed*: piped,
+or from a terminal, to whoever has opened a stream of the streaming API at this shim (see `streaming`).
 """
 
 import os
@@ -26,6 +27,7 @@ from .logger import SCHEMES, Logger
 from .loop import Later, Loop, Steps, Timer
 from .pump import Pump
 from .spawn import NULL
+from .streaming import Receiver, Sender, Stream, Streaming, is_stream
 
 HELD_MAX = 10.0
 """Seconds after the exit of a process for which what it left behind may still write."""
@@ -41,12 +43,13 @@ class Stdio(NamedTuple):
 
 
 class _Planned(NamedTuple):
-    """A copy that begins with the process: to `sink`, or with a tag to log and readers."""
+    """A copy that begins with the process: to `sink`, or with a tag to log and readers; one of both with a stream."""
 
     source: int
     sink: int
     tag: str = ""
     output: bool = True
+    stream: Stream | None = None
 
 
 class Streams:
@@ -61,15 +64,17 @@ class Streams:
         console: str,
         owner: tuple[int, int],
         logger: Callable[[str], Logger],
+        streaming: Streaming,
     ) -> None:
         self._loop, self._stdio, self._owner, self._start_logger = loop, stdio, owner, logger
+        self._claim, self._claimed = streaming.claim, dict[str, Stream]()
         self._direct = direct and not stdio.terminal
         self._ends: list[Ends] = []
         self._input: Ends | None = None
         self._logged: Logged | None = None
         self._logger: Logger | None = None
-        self._outputs: list[Pump | Tap] = []
-        self._inputs: list[Pump] = []
+        self._outputs: list[Pump | Tap | Sender] = []
+        self._inputs: list[Pump | Receiver] = []
         self._children: list[int] = []
         self._planned: list[_Planned] = []
         self._master = -1
@@ -135,6 +140,9 @@ class Streams:
             self._logged.input.end()
         if self._input is not None:
             self._input.release()
+        for pump in list(self._inputs):
+            if isinstance(pump, Receiver):
+                pump.release()
 
     def attach(self, stdin: str, stdout: str, stderr: str) -> None:
         """Join FIFOs (paths, empty for none) to a process that is logged. Raises FailedPrecondition."""
@@ -161,10 +169,13 @@ class Streams:
         if self._logger is not None:
             self._logger.close()
         for planned in self._planned:
-            os.close(planned.source)
-            if planned.sink >= 0:
-                os.close(planned.sink)
+            for fd in (planned.source, planned.sink):
+                if fd >= 0:
+                    os.close(fd)
         self._planned.clear()
+        for stream in self._claimed.values():
+            stream.done()
+        self._claimed.clear()
         self._close_children()
         for ends in self._ends:
             ends.close()
@@ -178,6 +189,9 @@ class Streams:
 
     def _open(self, console: str) -> tuple[int, int, int]:
         stdio = self._stdio
+        for uri in (stdio.stdin, stdio.stdout, "" if stdio.terminal else stdio.stderr):
+            if is_stream(uri):
+                self._claimed[uri] = self._claim(uri)
         if any(kept(uri) for uri in stdio[:3]):
             self._logged = Logged(self._loop, stdio.stdin, stdio.stdout, "" if stdio.terminal else stdio.stderr)
         if stdio.stdout.startswith(SCHEMES):
@@ -205,6 +219,12 @@ class Streams:
             self._children.append(read)
             self._logged.feed(write)
             return self._chown(read)
+        if stream := self._claimed.get(self._stdio.stdin):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            self._children.append(self._chown(read))
+            os.set_blocking(write, False)
+            self._planned.append(_Planned(-1, write, output=False, stream=stream))
+            return read
         ends = self._own(fifo.open_input(self._stdio.stdin, blocking=self._direct, later=self._direct))
         self._input = ends
         if self._direct or not ends.fifo:
@@ -219,9 +239,9 @@ class Streams:
     def _open_output(self, tag: str, uri: str) -> int:
         if not uri:
             return NULL
-        if kept(uri):
+        if kept(uri) or is_stream(uri):
             read, write = self._pipe()
-            self._planned.append(_Planned(read, -1, tag))
+            self._planned.append(_Planned(read, -1, tag, stream=self._claimed.get(uri)))
             return write
         direct = self._direct and tag != "stderr"  # runc complains there too, which is not the container's to say
         ends = self._own(fifo.open_output(uri, blocking=direct))
@@ -248,8 +268,8 @@ class Streams:
     def _attach(self, master: int) -> None:
         self._master = master
         stdio = self._stdio
-        if self._logged is not None and kept(stdio.stdout):
-            self._planned.append(_Planned(os.dup(master), -1, "stdout"))
+        if is_stream(stdio.stdout) or (self._logged is not None and kept(stdio.stdout)):
+            self._planned.append(_Planned(os.dup(master), -1, "stdout", stream=self._claimed.get(stdio.stdout)))
         elif self._sink >= 0:
             self._planned.append(_Planned(os.dup(master), self._sink))
             self._sink = -1
@@ -261,16 +281,30 @@ class Streams:
             self._planned.append(_Planned(os.dup(master), os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)))
         if self._logged is not None and stdio.stdin.startswith(SCHEME):
             self._logged.feed(os.dup(master))
+        elif stream := self._claimed.get(stdio.stdin):
+            self._planned.append(_Planned(-1, os.dup(master), output=False, stream=stream))
         elif stdio.stdin:
             ends = self._input = self._own(fifo.open_input(stdio.stdin, blocking=False))
             source, ends.fd = ends.fd, -1
             self._planned.append(_Planned(source, os.dup(master), output=False))
 
     def _begin(self, planned: _Planned) -> None:
-        if planned.tag and self._logged is not None:
+        if planned.stream is not None:
+            planned.stream.serve(self._streamed(planned))
+        elif planned.tag and self._logged is not None:
             self._outputs.append(self._logged.output(planned.tag, planned.source, self._tapped))
         else:
             self._pump(planned.source, planned.sink, planned.output)
+
+    def _streamed(self, planned: _Planned) -> Sender | Receiver:
+        ended = partial(self._pumped, planned.output)
+        if planned.output:
+            sender = Sender(self._loop, planned.source, ended)
+            self._outputs.append(sender)
+            return sender
+        receiver = Receiver(self._loop, planned.sink, ended, lasting=True)
+        self._inputs.append(receiver)
+        return receiver
 
     def _tapped(self, tap: Tap) -> None:
         """All of a logged output has arrived."""
@@ -288,7 +322,7 @@ class Streams:
         pumps: list[Any] = self._outputs if output else self._inputs
         pumps.append(Pump(self._loop, source, sink, partial(self._pumped, output), pipes=self._master < 0))
 
-    def _pumped(self, output: bool, pump: Pump) -> None:
+    def _pumped(self, output: bool, pump: Pump | Sender | Receiver) -> None:
         pumps: list[Any] = self._outputs if output else self._inputs
         if pump in pumps:
             pumps.remove(pump)

@@ -21,11 +21,14 @@ import corten.api.cgroups.v1.metrics_pb2
 import corten.api.cgroups.v2.metrics_pb2
 import corten.api.events.task_pb2
 import corten.api.runtime.task.v2.shim_pb2
+import corten.api.services.streaming.v1.streaming_pb2
 import corten.api.services.ttrpc.events.v1.events_pb2
 import corten.api.shim.v1.streams_pb2
 import corten.api.ttrpc.request_pb2
 import corten.api.types.event_pb2
 import corten.api.types.runc.options.oci_pb2
+import corten.api.types.transfer.streaming_pb2
+import google.protobuf.any_pb2
 import google.protobuf.empty_pb2
 import google.protobuf.timestamp_pb2
 from corten.zygote.ahead import read_ahead

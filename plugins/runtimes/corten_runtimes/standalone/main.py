@@ -8,9 +8,11 @@ from typing import NamedTuple
 from corten import __version__
 from corten.errors import CortenError, InvalidArgument
 
+from .. import names
+
 assert sys.platform != "win32"
 
-NAME = "containerd-shim-corten-v1"
+NAME = names.OWN_PROGRAM
 RUNTIME = "io.containerd.corten.v1"
 _TAKES_VALUE = frozenset({"namespace", "address", "publish-binary", "id", "bundle", "socket", "debug-socket"})
 _SWITCHES = frozenset({"v", "version", "info", "debug"})

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from corten.api.types.transfer import imagestore_pb2 as _imagestore_pb2
+from corten.api.types.transfer import registry_pb2 as _registry_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -19,6 +20,14 @@ class ConvertedImage(_message.Message):
     compression: str
     oci: bool
     def __init__(self, store: _Optional[_Union[_imagestore_pb2.ImageStore, _Mapping]] = ..., compression: _Optional[str] = ..., oci: _Optional[bool] = ...) -> None: ...
+
+class ReferredImage(_message.Message):
+    __slots__ = ("registry", "artifact_types")
+    REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_TYPES_FIELD_NUMBER: _ClassVar[int]
+    registry: _registry_pb2.OCIRegistry
+    artifact_types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, registry: _Optional[_Union[_registry_pb2.OCIRegistry, _Mapping]] = ..., artifact_types: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TransferState(_message.Message):
     __slots__ = ("id", "namespace", "kind", "image", "event", "done", "total", "items_done", "items", "started_at")
