@@ -9,6 +9,7 @@ import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
 from cri.cri_world import Cri, CriNode, run, until
+from peers import Ctr
 
 pytestmark = pytest.mark.integration
 
@@ -121,14 +122,29 @@ async def test_a_pod_on_the_host_s_network_cannot_change_it(cri: Cri) -> None:
         await cri.run_pod(config)
 
 
-async def test_there_is_a_pause_process_only_for_a_shared_process_namespace(cri: Cri) -> None:
-    apart = await cri.run_pod()
-    await cri.started(apart, "sleep", "1000")
-    assert (await cri.pod_info(apart))["pid"] == 0
+async def test_a_pod_has_its_statistics_of_the_network_from_a_process_of_its_own(cri: Cri, node: CriNode) -> None:
+    """As cAdvisor asks: the container of the pod's id is labelled as sandbox, and its task has a pid in the network."""
+    ctr, pod = Ctr(node.daemon.address, "k8s.io"), await cri.run_pod(cri.networked())
+
+    async def paused() -> bool:
+        return bool((await cri.pod_info(pod))["pid"])
+
+    await until(paused, "the pod has a pause process")
+    pid = (await cri.pod_info(pod))["pid"]
+    assert "eth0" in Path(f"/proc/{pid}/net/dev").read_text()
+    assert pod in Path(f"/proc/{pid}/cgroup").read_text()
+    [task] = [line.split() for line in ctr("tasks", "ls").splitlines() if pod in line]
+    assert task[1:] == [str(pid), "RUNNING"]
+    shown = json.loads(ctr("containers", "info", pod))
+    assert shown["Labels"]["io.cri-containerd.kind"] == "sandbox" and "pause" in shown["Image"]
+    await cri.stop_pod(pod)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_shared_process_namespace_is_that_of_the_pause_process(cri: Cri) -> None:
     shared_config = cri.pod_config()
     shared_config.linux.security_context.namespace_options.pid = pb.POD
     shared = await cri.run_pod(shared_config)
-    assert (await cri.pod_info(shared))["pid"] == 0
     options = pb.NamespaceOption(network=pb.NODE, pid=pb.POD)
     linux = pb.LinuxContainerConfig(security_context=pb.LinuxContainerSecurityContext(namespace_options=options))
     one = await cri.started(shared, "sleep", "1001", linux=linux)

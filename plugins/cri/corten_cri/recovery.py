@@ -115,6 +115,8 @@ class Recovery:
                 await self._logged(f"pod sandbox {pod.id}", self._pods.not_ready(pod))
             elif pod.pause and pod.id in tasks:
                 self._pausing.watch(pod, tasks[pod.id])
+            elif pod.state is PodState.READY:
+                self._pausing.soon(pod)
         return unready
 
     def _whole(self, pod: Pod, tasks: dict[str, Task]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
@@ -9,6 +10,9 @@ from typing import Any, Literal
 from corten.config.units import Duration, Size
 from corten.errors import InvalidArgument
 from corten.values import dataclass
+
+_RUNC = re.compile(r"(^|[./-])(runc|corten)[.-]v\d+$")
+"""Shims that need no container of the pod itself before others: by name of the runtime or of the binary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,21 @@ class Handler:
     sandboxer: str = "podsandbox"
     """Who makes sandboxes: `podsandbox`, or `shim` for a runtime whose shim does it."""
     disable_pause_image_pull: bool = False
-    """Do not see to it that the pause image is there; it is wanted only where `pause` is `always`."""
+    """Do not see to it that the pause image is there; it is wanted only where a pod has it from the start."""
     io_type: Literal["", "fifo", "streaming"] = "fifo"
     """How stdio gets in and out of containers: FIFOs, or streams of the streaming API, which the shim must serve."""
-    pause: Literal["needed", "always"] = "needed"
-    """Corten's own: when a pod has a pause process. `needed`: once a container wants the pod's process namespace, and
-    then it is Corten's own; `always`: from the start, from the image `sandbox` in `pinned_images` of images."""
+    pause: Literal["", "needed", "soon", "always"] = ""
+    """Corten's own: when a pod has a pause process. `needed`: once a container wants the pod's process namespace;
+    `soon`: then, or a second after the pod is ready, so that the kubelet finds its network statistics; both times it is
+    Corten's own program. `always`: from the start, from the image `sandbox` in `pinned_images` of images. Empty: `soon`
+    for runc, `always` for every other runtime, as some make their sandbox of it."""
+
+    @property
+    def pausing(self) -> str:
+        """`pause`, or what it is for this runtime where that is empty."""
+        if self.pause:
+            return self.pause
+        return "soon" if _RUNC.search(self.runtime_path or self.runtime_type) else "always"
 
 
 @dataclass(frozen=True, slots=True)

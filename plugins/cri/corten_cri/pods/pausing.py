@@ -1,15 +1,18 @@
 """The pause process of a pod that needs one: a container of the pod's own id, as containerd has it.
 
-A pod gets it when a container first wants the pod's process namespace, or from the start where its handler says so.
+A pod gets it when a container first wants the pod's process namespace, a moment after it is ready, or from the start:
+its handler says which. cAdvisor, so the kubelet, has a pod's network statistics from the task of the pod's id alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.mounts import Mount
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 OOM_SCORE = -998
 """As the kubelet wants a pod's own process."""
 KILL = 9
+LULL = 1.0
+"""Seconds after a pod is ready before it gets a process that nothing waits for, so that its containers start first."""
 _USER = 65535
 
 
@@ -69,6 +74,26 @@ class Pausing:
         now = parts.pods.put(replace(now, pause=pod.id))
         await parts.stored(parts.store.save_pod, now)
         return now
+
+    def soon(self, pod: Pod) -> None:
+        """Start it in a moment, if the pod's handler says so, the pod has none and is ready then."""
+        parts = self._parts
+        if parts.handlers.chosen(pod.handler)[1].pausing == "soon" and not pod.pause:
+            work = partial(self._if_ready, pod.id)
+            asyncio.get_running_loop().call_later(
+                LULL, lambda: parts.supervisor.background(f"cri: the pause process of pod sandbox {pod.id}", work())
+            )
+
+    async def _if_ready(self, pod_id: str) -> None:
+        pod = self._parts.pods.find(pod_id)
+        if pod is None or pod.state is not PodState.READY:
+            return
+        try:
+            await self.ensure(pod_id)
+        except CortenError as error:
+            now = self._parts.pods.find(pod_id)
+            if now is not None and now.state is PodState.READY:
+                log.warning("pod sandbox %s: no pause process, so no network statistics of it: %s", pod_id, error)
 
     async def pid(self, pod: Pod) -> int:
         """Of the pause process; 0 for none."""
@@ -129,9 +154,11 @@ class Pausing:
             id=pod.id,
             labels=kept_labels(pod.config.labels, "sandbox"),
             runtime=parts.handlers.runtime_info(pod.handler),
+            # By name, be it there or not: what shows metrics drops those of containers without an image.
+            image=parts.images.config.pinned_images.get("sandbox", ""),
             sandbox=pod.id,
         )
-        if handler.pause == "needed" and await parts.run(ensure_root, root):
+        if handler.pausing != "always" and await parts.run(ensure_root, root):
             document = self._spec(pod, SpecOptions(args=(f"/{NAME}",)), ImageDefaults())
             made = await parts.stored(parts.metadata.containers(SCOPE).create, _with_spec(stored, document))
             # Mounted in the bundle: root of a user namespace may not go through the folders that lead here.

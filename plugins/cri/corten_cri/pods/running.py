@@ -105,7 +105,7 @@ class Running:
         if pod.pins.net:
             pod = replace(pod, addresses=await parts.network.setup(network_of(pod)))
             await parts.namespaces.finish(pod.pins, sysctls)
-        if handler.pause == "always":
+        if handler.pausing == "always":
             pod = await self._pausing.begin(pod)
         async with parts.holding_nri():
             if parts.nri is not None:
@@ -115,6 +115,7 @@ class Running:
             parts.pods.put(pod)
         for kind in (pb.CONTAINER_CREATED_EVENT, pb.CONTAINER_STARTED_EVENT):
             parts.events.publish(kind, pod.id, pod.id)
+        self._pausing.soon(pod)
         return pod
 
     async def _take_back(self, pod: Pod) -> None:
