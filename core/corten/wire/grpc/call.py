@@ -17,7 +17,7 @@ class GrpcCall:
     may ask for is taken at the start, and whoever needs the context looks here whether there still is one.
     """
 
-    __slots__ = ("_pairs", "client_gone", "context", "deadline", "method", "peer", "stopping")
+    __slots__ = ("_metadata", "_pairs", "client_gone", "context", "deadline", "method", "peer", "stopping")
 
     def __init__(self, method: str, context: Any) -> None:
         self.method = method
@@ -28,6 +28,7 @@ class GrpcCall:
         left = context.time_remaining()
         self.deadline = None if left is None else time.monotonic() + left
         self._pairs = context.invocation_metadata() or ()
+        self._metadata: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"GrpcCall({self.method}{', client gone' if self.client_gone else ''})"
@@ -39,7 +40,9 @@ class GrpcCall:
         Of a header that comes several times the first counts: clients of containerd put the namespace and the lease of
         an inner step before those of the outer one.
         """
-        return {name: value for name, value in reversed(self._pairs) if isinstance(value, str)}
+        if self._metadata is None:
+            self._metadata = {name: value for name, value in reversed(self._pairs) if isinstance(value, str)}
+        return self._metadata
 
     def scope(self) -> Scope:
         """Raises FailedPrecondition, InvalidArgument."""

@@ -181,7 +181,8 @@ class _Served:
                     self._admission(context)
                     reply = await work(call)
                     return None if self._method.server_streaming else self._bytes(reply)
-            except BaseException as error:
+            except BaseException as raised:
+                error = _outcome(raised, call)
                 code = code_of(error)
                 await fail(error, call)
             finally:
@@ -224,8 +225,6 @@ class _Served:
 
 async def fail(error: BaseException, call: GrpcCall) -> NoReturn:
     """End the call with the status of `error`; a call whose client is gone, or that was cancelled, just ends."""
-    if isinstance(error, asyncio.CancelledError):
-        error = _cancelled(error, call)
     if call.client_gone or not isinstance(error, Exception):
         call.client_gone = True
         raise error
@@ -234,7 +233,10 @@ async def fail(error: BaseException, call: GrpcCall) -> NoReturn:
     raise error
 
 
-def _cancelled(error: asyncio.CancelledError, call: GrpcCall) -> BaseException:
+def _outcome(error: BaseException, call: GrpcCall) -> BaseException:
+    """What the client is told, and what is counted: a cancellation may be the daemon's, or the service's own."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
     if call.stopping:
         return Unavailable(f"{call.method}: the daemon stops")
     if not interrupted():
