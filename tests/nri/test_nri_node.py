@@ -233,6 +233,7 @@ async def test_plugins_are_told_of_what_an_earlier_daemon_left(cri: Cri, socket:
     cri.node.daemon.restart()
     assert await asyncio.to_thread(before.ended.wait, 10), "it is hung up on when the daemon stops"
     before.close()
+    await asyncio.to_thread(wait_until, Path(socket).exists, "NRI is open, which CRI's recovery opens", 20)
     plugin = await joined(cri, TestPlugin(socket, "10", "after"))
     told = plugin.told("Synchronize")[0]
     assert [each.id for each in told.containers] == [container]

@@ -61,7 +61,7 @@ class CriServices:
     """The plugin's instance: a provider of services that begins with finding everything from before the start."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._parts, self._recovers = parts, False
         pausing = Pausing(parts)
         pod_removal = PodRemoval(parts, pausing)
         image_volumes = ImageVolumes(parts)
@@ -103,13 +103,16 @@ class CriServices:
         await self._parts.streaming.start()
         self._parts.supervisor.job("cri: containers killed for memory", partial(watch_memory, self._parts, self.exits))
         self._parts.supervisor.background("cri: recovery", self._recover())
+        self._recovers = True
 
     async def tell_metrics(self) -> Sequence[Metric]:
         """As `TellsMetrics` says."""
         return self._parts.timers.metrics()
 
     async def close(self) -> None:
-        """Pods and containers run on."""
+        """Pods and containers run on. A recovery under way ends first, while the stores are there."""
+        if self._recovers:
+            await self._parts.ready.wait()
         await self._parts.streaming.close()
         await self.exits.close()
 
