@@ -1,12 +1,14 @@
 """containerd's CRI sections are understood: all keys, and version 2's one section spread over the present three."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from corten.config.document import Document
 from corten.config.files import read
 from corten.config.load import Config, load
 from corten_cri.config.images import ImagesConfig
-from corten_cri.config.runtime import RuntimeConfig
+from corten_cri.config.runtime import Handler, RuntimeConfig
 from corten_cri.config.server import ServerConfig
 from corten_cri.registration import plugins
 
@@ -67,3 +69,20 @@ def test_a_key_nobody_knows_is_named_with_its_line(tmp_path: Path) -> None:
     assert problem.warning
     assert "stream_server_prot is not a known key (did you mean stream_server_port?)" in problem.text
     assert problem.origin.line == 6
+
+
+@pytest.mark.parametrize(
+    ("handler", "when"),
+    [
+        ({}, "soon"),
+        ({"runtime_path": "/usr/bin/containerd-shim-runc-v2"}, "soon"),
+        ({"runtime_type": "io.containerd.corten.v1"}, "soon"),
+        ({"runtime_type": "io.containerd.kata.v2"}, "always"),
+        ({"runtime_path": "/opt/containerd-shim-runsc-v1"}, "always"),
+        ({"runtime_type": "io.containerd.runc-fp.v1"}, "always"),
+        ({"runtime_type": "io.containerd.kata.v2", "pause": "needed"}, "needed"),
+    ],
+)
+def test_runtimes_other_than_runc_have_a_pause_process_from_the_start(handler: dict[str, Any], when: str) -> None:
+    """Kata and gVisor make their sandbox of it."""
+    assert Handler(**handler).pausing == when
