@@ -36,7 +36,11 @@ async def test_a_handler_may_want_a_pause_process_from_an_image(node: CriNode) -
     async with node.client() as cri:
         pod = await cri.run_pod(cri.networked(annotations={"example/a": "1", "other": "2"}), handler="always")
         info = await cri.pod_info(pod)
-        assert Path(f"/proc/{info['pid']}/cmdline").read_bytes() == b"sleep\x001000\0"
+
+        async def runs() -> bool:  # for a moment after its start it is runc still
+            return Path(f"/proc/{info['pid']}/cmdline").read_bytes() == b"sleep\x001000\0"
+
+        await until(runs, "the image's program is the pause process")
         assert (
             Path(f"/proc/{info['pid']}/ns/net").stat().st_ino
             == Path(info["sandboxMetadata"]["Metadata"]["NetNSPath"]).stat().st_ino

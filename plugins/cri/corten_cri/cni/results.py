@@ -158,6 +158,8 @@ def _check(result: Result, plugin: str) -> None:
         for address in addresses(current):
             ipaddress.ip_address(address.ip)
         for route in _list(current, "routes"):
+            if not isinstance(route["dst"], str):
+                raise TypeError("a route's dst must be a string")
             ipaddress.ip_network(route["dst"], strict=False)
         for interface in _list(current, "interfaces"):
             if not isinstance(interface["name"], str):
