@@ -10,29 +10,38 @@ import sys
 import time
 from _queue import SimpleQueue
 from collections.abc import Callable
-from typing import Any
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
+from .lines import Lines, Raw
 from .logfile import LogFile, open_log
 from .loop import IN, Loop
+
+_Job = bytes | int | tuple[int, bool, Lines | Raw] | None
+"""Lines to append, a file to go on in, output to carry, or the end."""
 
 _STACK = 256 * 1024
 
 
 class LogAside:
-    """Fulfils what `LogFile` promises; `full` while a piece is on its way to the disk."""
+    """Fulfils what `LogFile` promises; `full` while a piece is on its way to the disk.
+
+    Its thread reads the output as well: what is not on its way to the disk yet waits in the FIFO, so that a copier that
+    is killed loses no more than one that has no threads.
+    """
 
     def __init__(self, loop: Loop, path: str, freed: Callable[[], None], *, plain: bool = False) -> None:
         self._loop, self._path, self._plain, self._freed = loop, path, plain, freed
         self._waiting, self._busy, self._closed = b"", False, False
-        self._work: SimpleQueue[bytes | int | None] = SimpleQueue()
+        self._work: SimpleQueue[_Job] = SimpleQueue()
+        self._read: SimpleQueue[bytes | None] = SimpleQueue()
+        self._carried: Callable[[bytes | None], None] | None = None
         log = LogFile(clock := _Clock(), path, _nothing, plain=plain)
         self._told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         loop.watch(self._told, IN, self._done)
         _thread.stack_size(_STACK)
-        _thread.start_new_thread(_write, (log, clock, self._work, tell))
+        _thread.start_new_thread(_write, (log, clock, self._work, self._read, tell))
 
     @property
     def full(self) -> bool:
@@ -47,25 +56,36 @@ class LogAside:
             self._busy = True
             self._work.put(lines)
 
+    def carry(self, source: int, there: bool, lines: Lines | Raw, carried: Callable[[bytes | None], None]) -> None:
+        """As `LogFile.carry`, and to be called when it is not `full`; `carried` is called later."""
+        self._busy, self._carried = True, carried
+        # A descriptor of its own: whoever has `source` may close it while the thread is held up.
+        self._work.put((os.dup(source), there, lines))
+
     def reopen(self) -> None:
         """Go on in the file that is, or is then made, under the path. On an error the old one stays in use."""
         self._work.put(open_log(self._path, self._plain))
 
     def close(self) -> None:
-        """Close it, once what is on its way has arrived; what still waits is lost."""
+        """Close it, once what is on its way or waits has arrived."""
         if not self._closed:
             self._closed = True
             self._loop.forget(self._told)
             os.close(self._told)
+            if self._waiting:
+                self._work.put(self._waiting)
             self._work.put(None)
 
     def _done(self, events: int) -> None:
-        os.read(self._told, 64)
+        os.read(self._told, 1)
+        self._busy = False
         if self._waiting:
             lines, self._waiting = self._waiting, b""
-            self._work.put(lines)
-        else:
-            self._busy = False
+            self.write(lines)
+        if carried := self._carried:
+            self._carried = None
+            carried(self._read.get())
+        if not self._busy and not self._closed:
             self._freed()
 
 
@@ -86,18 +106,25 @@ class _Clock:
             call()
 
 
-def _write(log: Any, clock: _Clock, work: "SimpleQueue[bytes | int | None]", tell: int) -> None:
+def _write(
+    log: LogFile, clock: _Clock, work: "SimpleQueue[_Job]", read: "SimpleQueue[bytes | None]", tell: int
+) -> None:
     """The thread."""
-    while (piece := work.get()) is not None:
-        if isinstance(piece, int):
-            log.take(piece)
+    while (job := work.get()) is not None:
+        if isinstance(job, int):
+            log.take(job)
             continue
-        log.write(piece)
+        if isinstance(job, bytes):
+            log.write(job)
+        else:
+            source, there, lines = job
+            log.carry(source, there, lines, read.put)
+            os.close(source)
         clock.run()  # a full disk is tried again, for a while
         try:
             os.write(tell, b"\0")
-        except BrokenPipeError:  # closed meanwhile
-            break
+        except BrokenPipeError:
+            pass  # closed meanwhile: nobody waits for it
     log.close()
     os.close(tell)
 

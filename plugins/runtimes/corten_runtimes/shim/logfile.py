@@ -18,7 +18,8 @@ from corten.errors import FailedPrecondition, mapped
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from .lines import stamp
+from .attached import CHUNK
+from .lines import Lines, Raw, stamp
 
 STALL_MAX = 10.0
 """Seconds that output waits for a log that cannot be written."""
@@ -62,6 +63,13 @@ class LogFile:
             if self._pending:
                 self._stalled = time.monotonic()
                 self._loop.after(RETRY_EVERY, self._retry)
+
+    def carry(self, source: int, there: bool, lines: Lines | Raw, carried: Callable[[bytes | None], None]) -> None:
+        """Append a piece of output as `lines` make it, and tell `carried` what it was, as `piece` has it."""
+        data = piece(source, there)
+        if data:
+            self.write(lines.feed(data))
+        carried(data)
 
     def reopen(self) -> None:
         """Go on in the file that is, or is then made, under the path. On an error the old one stays in use."""
@@ -127,6 +135,16 @@ class LogFile:
             return False
         self._lost = 0
         return True
+
+
+def piece(source: int, there: bool) -> bytes | None:
+    """Some output of a non-blocking descriptor: None for now, empty at its end. `there`: poll(2) said there is some."""
+    try:
+        return os.read(source, CHUNK)
+    except BlockingIOError:
+        return None if there else b""
+    except OSError:  # EIO is how a terminal ends
+        return b""
 
 
 def open_log(path: str, plain: bool) -> int:

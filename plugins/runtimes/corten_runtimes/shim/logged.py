@@ -17,9 +17,9 @@ from corten.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 assert sys.platform != "win32"
 
 from .aside import LogAside
-from .attached import ATTACHED_MAX, CHUNK, Audience, Input, open_reader, open_writer
+from .attached import ATTACHED_MAX, Audience, Input, open_reader, open_writer
 from .lines import Lines, Raw
-from .logfile import LogFile
+from .logfile import LogFile, piece
 from .loop import IN, Loop
 
 SCHEME, FILE = "cri:", "file://"
@@ -160,12 +160,14 @@ class Tap:
         self._loop, self._source, self._lines, self._log, self._ended = loop, source, lines, log, ended
         self.audience = Audience(loop, self.resume)
         self._left: int | None = None
-        self._paused = self._told = False
+        self._paused = self._told = self._carrying = self._finishing = False
         loop.watch(source, IN, self._fill)
 
     def finish(self) -> None:
         """Carry what is there now, then stop, whoever still holds the other end."""
-        if self._source >= 0:
+        if self._carrying:
+            self._finishing = True
+        elif self._source >= 0:
             self._left = self._waiting()
             if not self._left:
                 self._end()
@@ -191,28 +193,30 @@ class Tap:
         return self.audience.behind or (self._log is not None and self._log.full)
 
     def _fill(self, events: int) -> None:
-        try:
-            data = os.read(self._source, CHUNK)
-        except BlockingIOError:
-            if events & IN:
-                return
-            data = b""
-        except OSError:  # EIO is how a terminal ends
-            data = b""
-        if data:
-            self._carry(data)
-        if self._left is not None:
-            self._left -= len(data)
-        if not data or (self._left is not None and self._left <= 0):
-            self._end()
-        elif self._blocked:
+        there = bool(events & IN)
+        if not self._blocked:
+            self._carrying = True
+            if self._log is None:
+                self._carried(piece(self._source, there))
+            else:
+                self._log.carry(self._source, there, self._lines, self._carried)
+        if self._source >= 0 and self._blocked:
             self._paused = True
             self._loop.forget(self._source)
 
-    def _carry(self, data: bytes) -> None:
-        if self._log is not None:
-            self._log.write(self._lines.feed(data))
-        self.audience.send(data)
+    def _carried(self, data: bytes | None) -> None:
+        self._carrying = False
+        if self._source < 0:
+            return
+        if data:
+            self.audience.send(data)
+        if self._left is not None:
+            self._left -= len(data or b"")
+        if data == b"" or (self._left is not None and self._left <= 0):
+            self._end()
+        elif self._finishing:
+            self._finishing = False
+            self.finish()
 
     def _end(self) -> None:
         if self._source >= 0:
