@@ -9,7 +9,7 @@ CLOSED, OPEN, EMPTY = 1, 2, 4
 
 
 def field(number: int, value: bytes | int) -> bytes:
-    """One field of protobuf: a varint, or a length and bytes."""
+    """One field of a message: a varint, or bytes with their length (protobuf.dev/programming-guides/encoding)."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     return varint(number << 3 | 2) + varint(len(value)) + value

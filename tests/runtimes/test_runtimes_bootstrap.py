@@ -22,24 +22,10 @@ from corten_runtimes import bootstrap
 from corten_runtimes.binary import BinaryShim
 from corten_runtimes.config import BinaryConfig
 from runtimes.conftest import over
+from runtimes.hand_streams import field
 from runtimes.world import NAMESPACE, World, eventually
 
 SHIM24 = os.environ.get("CORTEN_SHIM24", "")
-
-
-def field(number: int, value: bytes | int) -> bytes:
-    """One field of a message: a varint, or bytes with their length (protobuf.dev/programming-guides/encoding)."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
 
 
 def test_what_a_shim_reads() -> None:
