@@ -24,6 +24,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriNode]:
         always: {{pause: always, pod_annotations: [example/*]}}
         shim: {{runtime_path: {SHIM or "/none"}}}
         streamed: {{io_type: streaming}}
+        leaving: {{runtime_type: io.containerd.runc.v2}}
   io.containerd.cri.v1.images:
     pinned_images: {{sandbox: REGISTRY/test/busy:latest}}
 """
@@ -109,3 +110,25 @@ async def test_stdio_may_go_by_streams_of_the_shim(node: CriNode) -> None:
         await until(logged, "both lines in the log")
         await cri.remove_pod(pod)
         assert await cri.containers() == []
+
+
+async def test_a_pod_outlives_its_handler(node: CriNode) -> None:
+    """Taken out of the configuration: its pods are known after the restart, and can be stopped and removed."""
+    path = node.daemon.folder / "config.yaml"
+    text = path.read_text()
+    async with node.client() as cri:
+        await cri.pull()
+        pods = [await cri.run_pod(handler="leaving"), await cri.run_pod()]
+        containers = [await cri.started(pod, "sleep", "1000") for pod in pods]
+        try:
+            path.write_text("".join(line for line in text.splitlines(keepends=True) if "leaving:" not in line))
+            await cri.restart(node.daemon.stop)
+            for pod, container in zip(pods, containers, strict=True):
+                assert (await cri.pod_status(pod)).state == pb.SANDBOX_READY
+                assert (await cri.status(container)).state == pb.CONTAINER_RUNNING
+                await cri.stop(container)
+                await cri.stop_pod(pod)
+                await cri.remove_pod(pod)
+        finally:
+            path.write_text(text)
+            await cri.restart(node.daemon.stop)

@@ -129,8 +129,9 @@ class Parts:
         return self.runtime_of_handler(pod.handler) if pod else ""
 
     def runtime_of_handler(self, handler: str) -> str:
-        """Name of a handler's runtime. Raises InvalidArgument."""
-        return self.config.handler(handler)[1].runtime_type
+        """Name of a handler's runtime; empty for one that is not configured any more."""
+        found = self.config.handlers.get(handler)
+        return found.runtime_type if found else ""
 
     def holding_nri(self) -> AbstractAsyncContextManager[None]:
         """`Nri.holding`, or nothing where NRI is not there."""

@@ -71,6 +71,8 @@ class Recovery:
         await self._discard(unready)
         await self._logged("snapshots without container", self._drop_snapshots())
         await self._logged("folders without record", self._drop_folders())
+        for pod in self._parts.pods.all():
+            await self._logged(f"pause process of pod sandbox {pod.id}", self._pause(pod))
         known = [network_of(pod) for pod in self._parts.pods.all() if pod.pins.net]
         collecting = asyncio.wait_for(self._parts.network.collect(known), LEFTOVERS_TIMEOUT)
         await self._logged("networks without pod", collecting)
@@ -79,6 +81,11 @@ class Recovery:
             "CRI: %d pod sandboxes and %d containers are known again after %.3f s",
             len(self._parts.pods.all()), len(self._parts.containers.all()), time.monotonic() - began,
         )  # fmt: skip
+
+    async def _pause(self, pod: Pod) -> None:
+        """After remnants were taken away: one that is begun and not recorded yet would be taken for such."""
+        if pod.state is PodState.READY:
+            self._pausing.soon(pod)
 
     async def _check_networks(self) -> None:
         """CHECK, one pod after the other, beside all calls; the verbose status of a pod has the outcome too.
@@ -115,8 +122,6 @@ class Recovery:
                 await self._logged(f"pod sandbox {pod.id}", self._pods.not_ready(pod))
             elif pod.pause and pod.id in tasks:
                 self._pausing.watch(pod, tasks[pod.id])
-            elif pod.state is PodState.READY:
-                self._pausing.soon(pod)
         return unready
 
     def _whole(self, pod: Pod, tasks: dict[str, Task]) -> bool:

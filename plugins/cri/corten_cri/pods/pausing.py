@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.mounts import Mount
@@ -79,10 +78,9 @@ class Pausing:
         """Start it in a moment, if the pod's handler says so, the pod has none and is ready then."""
         parts = self._parts
         if parts.handlers.chosen(pod.handler)[1].pausing == "soon" and not pod.pause:
-            work = partial(self._if_ready, pod.id)
-            asyncio.get_running_loop().call_later(
-                LULL, lambda: parts.supervisor.background(f"cri: the pause process of pod sandbox {pod.id}", work())
-            )
+            name = f"cri: the pause process of pod sandbox {pod.id}"
+            begin = lambda: parts.supervisor.background(name, self._if_ready(pod.id))  # noqa: E731
+            asyncio.get_running_loop().call_later(LULL, begin)
 
     async def _if_ready(self, pod_id: str) -> None:
         pod = self._parts.pods.find(pod_id)
