@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from corten import references
-from corten.errors import InvalidArgument, NotFound, Unauthenticated, Unavailable
+from corten.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from corten.oci_image.model import PulledImage
 from corten.platforms import Platform
 from corten.registry.client import RegistryClient
@@ -72,7 +72,7 @@ def certificates(folder: Path) -> None:
         "req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr",
         "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.crt",
     ):
-        subprocess.run(["openssl", *argv.split()], cwd=folder, check=True, capture_output=True)
+        openssl(folder, argv)
 
 
 def hosts(root: Path, host: str, text: str) -> Path:
@@ -120,12 +120,44 @@ async def test_a_broken_mirror_is_passed_over_and_told_the_namespace(registry: s
     assert len(asked) == 8  # once for each of HEAD, manifest, config and layers: mirrors are not asked again
 
 
+async def test_a_digest_needs_nobody_to_resolve_it(registry: str, tmp_path: Path) -> None:
+    async with RegistryClient() as client:
+        digest = (await client.resolve(references.parse(f"{registry}/lib/five:v1"))).digest
+    text = f'server = "http://127.0.0.1:1"\n[host."http://{registry}"]\ncapabilities = ["pull"]'
+    root = hosts(tmp_path, "r.example", text)
+    assert (await pulled(f"r.example/lib/five@{digest}", root)).target.digest == digest
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+        await pulled("r.example/lib/five:v1", root)
+
+
+async def test_who_may_not_be_pulled_from_is_not_asked_for_tags(registry: str, tmp_path: Path) -> None:
+    text = f'fallback = false\n[host."http://{registry}"]\ncapabilities = ["resolve"]'
+    with pytest.raises(NotFound, match="no host with the capability 'pull' and 'resolve'"):
+        await pulled("r.example/lib/five:v1", hosts(tmp_path, "r.example", text))
+
+
+async def test_what_all_hosts_said(registry: str, tmp_path: Path) -> None:
+    """An image that is nowhere is not found, whether or not a mirror is down; and the mirror's trouble is told."""
+    text = f'server = "http://{registry}"\n[host."http://127.0.0.1:1"]'
+    root = hosts(tmp_path, "r.example", text)
+    with pytest.raises(NotFound, match=r"not found there.*; cannot reach registry 127\.0\.0\.1:1"):
+        await pulled("r.example/lib/nothing:v1", root)
+
+    async def denied(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"errors": [{"code": "DENIED", "message": "from this address"}]}, status=403)
+
+    async with server(denied) as mirror:
+        hosts(tmp_path, "r.example", f'server = "http://127.0.0.1:1"\n[host."http://{mirror}"]')
+        with pytest.raises(PermissionDenied, match=r"denies access \(DENIED: from this address\); cannot reach"):
+            await pulled("r.example/lib/five:v1", root)
+
+
 async def test_without_fallback_the_registry_is_not_asked(registry: str, tmp_path: Path) -> None:
     root = hosts(tmp_path, registry.replace(":", "_") + "_", 'fallback = false\n[host."http://127.0.0.1:1"]')
     with pytest.raises(Unavailable, match=r"cannot reach registry 127\.0\.0\.1:1:"):
         await pulled(f"{registry}/lib/five:v1", root)
     hosts(tmp_path, registry.replace(":", "_") + "_", f'fallback = false\n[host."{registry}"]\ncapabilities = ["push"]')
-    with pytest.raises(NotFound, match="no host with the capability 'resolve'"):
+    with pytest.raises(NotFound, match="no host with the capability 'pull'"):
         await pulled(f"{registry}/lib/five:v1", root)
 
 
@@ -221,6 +253,83 @@ async def test_once_tls_was_spoken_nothing_goes_out_in_plain_text(tmp_path: Path
                 await client.resolve(reference)
     assert heard
     assert all(each.startswith(b"\x16\x03") for each in heard), "only TLS handshakes"
+
+
+async def test_a_certificate_that_is_not_trusted_is_no_reason_for_plain_http(
+    secured: tuple[str, Path], tmp_path: Path
+) -> None:
+    """`http` with settings for TLS tries TLS first, as in containerd; what is wrong with it must be said."""
+    certificates(tmp_path)
+    root = hosts(tmp_path, "r.example", f'fallback = false\n[host."http://{secured[0]}"]\nca = "{tmp_path}/ca.crt"')
+    with pytest.raises(Unavailable, match="certificate verify failed"):
+        await pulled("r.example/lib/five:v1", root)
+
+
+async def test_http_with_settings_for_tls_and_without_a_port(tmp_path: Path) -> None:
+    """Nobody listens where https would be: http has a port of its own."""
+
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", nothing)
+    running = TestServer(app, host="127.77.0.1", port=80)
+    try:
+        await running.start_server()
+        root = hosts(tmp_path, "r.example", 'fallback = false\n[host."http://127.77.0.1"]\nskip_verify = true')
+        with pytest.raises(NotFound):
+            await pulled("r.example/lib/five:v1", root)
+    finally:
+        await running.close()
+
+
+async def test_an_authority_that_is_itself_signed_by_another(tmp_path: Path) -> None:
+    """The one named is trusted as it is, as in containerd: the one above it need not be there."""
+    chain(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", nothing)
+    running = TestServer(app)
+    await running.start_server(ssl=context)
+    try:
+        for authority in ("between.crt", "server.crt"):
+            text = f'fallback = false\n[host."https://127.0.0.1:{running.port}"]\nca = "{tmp_path}/{authority}"'
+            with pytest.raises(NotFound):
+                await pulled("r.example/lib/five:v1", hosts(tmp_path, "r.example", text))
+    finally:
+        await running.close()
+
+
+def openssl(folder: Path, argv: str) -> None:
+    subprocess.run(["openssl", *argv.split()], cwd=folder, check=True, capture_output=True)
+
+
+def chain(folder: Path) -> None:
+    """An authority, one that it signed, and a certificate for 127.0.0.1 signed by that."""
+    certificates(folder)
+    (folder / "ca").write_text("basicConstraints=critical,CA:TRUE\n")
+    for argv in (
+        "req -newkey rsa:2048 -nodes -subj /CN=between -keyout between.key -out between.csr",
+        "x509 -req -in between.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ca -out between.crt",
+        "x509 -req -in server.csr -CA between.crt -CAkey between.key -CAcreateserial -days 2 -extfile san "
+        "-out server.crt",
+    ):
+        openssl(folder, argv)
+
+
+async def test_a_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:
+    """Nobody is there to type it."""
+    certificates(tmp_path)
+    openssl(tmp_path, "rsa -aes128 -passout pass:x -in server.key -out locked.key")
+    pair = f'client = [["{tmp_path}/server.crt", "{tmp_path}/locked.key"]]'
+    root = hosts(tmp_path, "r.example", f'fallback = false\n[host."https://127.0.0.1:1"]\n{pair}')
+    with pytest.raises(InvalidArgument, match="passphrase"):
+        await pulled("r.example/lib/five:v1", root)
 
 
 async def test_credentials_by_asking_back(secured: tuple[str, Path], tmp_path: Path) -> None:

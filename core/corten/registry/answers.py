@@ -26,6 +26,7 @@ from corten.references import Reference
 
 CHUNK = 1 << 20
 """Bytes in which blobs are handed out; the last part is shorter."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_ERROR = 8192
 _MAX_WARNING = 4096
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')

@@ -6,8 +6,6 @@ https://distribution.github.io/distribution/spec/auth/token/
 """
 
 import asyncio
-import base64
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from ssl import SSLContext
@@ -15,15 +13,13 @@ from ssl import SSLContext
 import aiohttp
 from yarl import URL
 
-from corten.errors import Unauthenticated, Unavailable, mapped
+from corten.errors import mapped
 
 from . import challenge as challenges
 from .credentials import Credentials, Lookup, looked_up
 from .endpoints import Endpoint
-from .hosts import proxy
 from .hosts_toml import Auth
-
-_MAX_TOKEN = 1 << 20
+from .tokens import TokenServers, basic
 
 Ask = Callable[[str, str, Sequence[str]], Awaitable[Credentials | None]]
 """`await ask(host, reference, challenges)`: credentials from whoever wants the image, asked when they are demanded."""
@@ -33,7 +29,7 @@ class Authority:
     """Authorization headers by host and scope; used on one event loop."""
 
     def __init__(self, session: aiohttp.ClientSession, credentials: Lookup, ask: Ask | None = None) -> None:
-        self._session = session
+        self._tokens = TokenServers(session)
         self._credentials = credentials
         self._ask_for = ask
         self._headers: dict[tuple[URL, str], str] = {}
@@ -50,19 +46,21 @@ class Authority:
     ) -> bool:
         """Take up the challenges `headers` to a request that was `sent` with that authorization, empty for none.
 
-        Returns whether it is worth trying the request again: not with what was refused just now.
+        Returns whether it is worth trying the request again: not with what was refused just now. Tokens are preferred,
+        as by containerd: a registry that offers both may take passwords for something else.
 
         Raises Unauthenticated when the token server refuses.
         """
         user = await self.user(endpoint, reference, headers)
         if user and user.header:
             return self._keep(endpoint, scope, user.header, sent)
-        for challenge in challenges.parse(", ".join(headers)):
+        found = challenges.parse(", ".join(headers))
+        for challenge in sorted(found, key=lambda each: each.scheme != "bearer"):
             if challenge.scheme == "bearer":
-                token = await self._token(endpoint.base, scope, challenge.parameters, user, tls)
+                token = await self._tokens.token(endpoint, scope, challenge.parameters, user, tls)
                 return self._keep(endpoint, scope, f"Bearer {token}", sent)
             if challenge.scheme == "basic" and user and user.username:
-                return self._keep(endpoint, scope, f"Basic {_basic(user)}", sent)
+                return self._keep(endpoint, scope, f"Basic {basic(user)}", sent)
         return False
 
     async def user(self, endpoint: Endpoint, reference: str, headers: Sequence[str]) -> Credentials | None:
@@ -82,65 +80,6 @@ class Authority:
     def _keep(self, endpoint: Endpoint, scope: str, value: str, sent: str) -> bool:
         self._headers[endpoint.base, scope] = value
         return value != sent
-
-    async def _token(
-        self, base: URL, scope: str, parameters: Mapping[str, str], user: Credentials | None, tls: SSLContext | bool
-    ) -> str:
-        realm = URL(parameters.get("realm", ""))
-        if realm.scheme not in ("http", "https") or (user and base.scheme == "https" and realm.scheme == "http"):
-            raise Unauthenticated(f"registry {base.host}: its token server {str(realm)[:200]!r} is not to be trusted")
-        query = {"scope": parameters.get("scope") or scope}
-        if service := parameters.get("service"):
-            query["service"] = service
-        answer = await self._ask(realm, query, user, tls)
-        token = answer.get("token") or answer.get("access_token")
-        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            raise Unauthenticated(f"registry {base.host}: its token server {realm.host} gave no token")
-        return token
-
-    async def _ask(
-        self, realm: URL, query: Mapping[str, str], user: Credentials | None, tls: SSLContext | bool
-    ) -> Mapping[str, object]:
-        try:
-            if user and user.identity_token:
-                form = {**query, "grant_type": "refresh_token", "refresh_token": user.identity_token}
-                request = self._session.post(
-                    realm, data={**form, "client_id": "corten"}, proxy=proxy(realm), allow_redirects=False, ssl=tls
-                )
-            else:
-                headers = {"Authorization": f"Basic {_basic(user)}"} if user else {}
-                request = self._session.get(
-                    realm.update_query(query), headers=headers, proxy=proxy(realm), allow_redirects=False, ssl=tls
-                )
-            async with request as response:
-                if response.status >= 500 or response.status == 429:
-                    raise Unavailable(f"token server {realm.host}: it answers with status {response.status}")
-                if response.status != 200:
-                    who = f"user {user.username!r}" if user and user.username else "an unnamed user"
-                    raise Unauthenticated(
-                        f"token server {realm.host}: it refuses {who} with status {response.status} (log in, or check "
-                        "the image's name)"
-                    )
-                data = await response.content.read(_MAX_TOKEN)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"token server {realm.host}: {_text(error)}") from error
-        return _object(data, realm)
-
-
-def _basic(user: Credentials) -> str:
-    return base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
-
-
-def _object(data: bytes, realm: URL) -> Mapping[str, object]:
-    try:
-        answer = json.loads(data)
-    except ValueError as error:
-        raise Unauthenticated(f"token server {realm.host}: its answer is not JSON") from error
-    return answer if isinstance(answer, dict) else {}
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 async def _configured(auth: Auth, host: str) -> Credentials | None:

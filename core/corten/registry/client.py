@@ -6,7 +6,7 @@ tried again; where host directories name mirrors, these are asked first, one aft
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import aiohttp
 
 from corten import digests
 from corten.contracts.descriptor import Descriptor
-from corten.errors import CortenError, DataLoss, NotFound, Unavailable, Unknown
+from corten.errors import CortenError, DataLoss, NotFound, PermissionDenied, Unavailable, Unknown
 from corten.oci_image import documents, media_types
 from corten.references import Reference
 
@@ -85,9 +85,9 @@ class RegistryClient:
         Raises NotFound, Unauthenticated, PermissionDenied, Unavailable, DataLoss for an answer with another digest.
         """
         try:
-            async with self._request("HEAD", reference, f"manifests/{reference.object}", RESOLVE) as response:
+            async with self._request("HEAD", reference, f"manifests/{reference.object}", _finds(reference)) as response:
                 found = answers.described(response, reference)
-        except Unknown:  # a registry without HEAD
+        except (Unknown, PermissionDenied):  # a registry without HEAD, or one that says why only to GET
             found = None
         if found is None:
             found = await self._resolve_by_get(reference)
@@ -123,7 +123,7 @@ class RegistryClient:
 
     async def _whole(self, reference: Reference, descriptor: Descriptor, offset: int) -> AsyncGenerator[bytes, None]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        async with self._request("GET", reference, f"blobs/{descriptor.digest}", PULL, headers) as response:
+        async with self._request("GET", reference, f"blobs/{descriptor.digest}", headers=headers) as response:
             skip = answers.skipped(response, offset)
             answers.check_length(response, descriptor, offset - skip)
             async for chunk in answers.chunks(response, f"content {descriptor.digest}"):
@@ -135,7 +135,7 @@ class RegistryClient:
 
         async def part(start: int, end: int) -> list[bytes]:
             headers = {"Range": f"bytes={start}-{end - 1}"}
-            async with self._request("GET", reference, f"blobs/{descriptor.digest}", PULL, headers) as response:
+            async with self._request("GET", reference, f"blobs/{descriptor.digest}", headers=headers) as response:
                 if response.status != 206:
                     self._without_ranges.add(reference.host)
                     raise Unavailable(f"content {descriptor.digest}: registry {reference.host} knows no ranges")
@@ -149,7 +149,7 @@ class RegistryClient:
                     yield data
 
     async def _resolve_by_get(self, reference: Reference) -> Descriptor:
-        async with self._request("GET", reference, f"manifests/{reference.object}", RESOLVE) as response:
+        async with self._request("GET", reference, f"manifests/{reference.object}", _finds(reference)) as response:
             data = await answers.read(response, documents.MAX_SIZE, f"image {reference}")
             algorithm = digests.parse(reference.digest)[0] if reference.digest else "sha256"
             return Descriptor(answers.media_type(response), digests.of(data, algorithm), len(data))
@@ -160,13 +160,13 @@ class RegistryClient:
         method: str,
         reference: Reference,
         path: str,
-        capability: str = PULL,
+        capabilities: Collection[str] = (PULL,),
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer of 2xx; anything else is raised, after the hosts and retries that make sense."""
         accept = {"Accept": media_types.ACCEPT} if path.startswith("manifests/") else {}
         request = Request(method, reference, path, headers={**accept, **(headers or {})})
-        response = await self.answer(request, capability)
+        response = await self.answer(request, *capabilities)
         try:
             yield response
         finally:
@@ -177,37 +177,37 @@ class RegistryClient:
         own = [endpoint for endpoint in await self.endpoints(reference.host, RESOLVE) if not endpoint.query]
         return await self._connections.credentials(own[0], str(reference)) if own else None
 
-    async def answer(self, request: Request, capability: str) -> aiohttp.ClientResponse:
-        """The first answer of 2xx or 3xx of a host that is capable; the caller closes it.
+    async def answer(self, request: Request, *capabilities: str) -> aiohttp.ClientResponse:
+        """The first answer of 2xx or 3xx of a host that is capable of all these; the caller closes it.
 
-        Only the last host is asked again for passing errors. Raises the first error that is not NotFound.
+        Only the last host is asked again for passing errors. Raises the error that says most, with what the other
+        hosts said: a refusal, else NotFound, else that none can be reached.
         """
-        capable = await self.endpoints(request.reference.host, capability)
+        capable = await self.endpoints(request.reference.host, *capabilities)
         errors: list[CortenError] = []
         for endpoint in capable:
             try:
                 return await self.answer_of(endpoint, request, patient=endpoint is capable[-1])
             except CortenError as error:
                 errors.append(error)
-        raise next((error for error in errors if not isinstance(error, NotFound)), errors[-1])
+        raise _all_of(errors, _what(request))
 
-    async def endpoints(self, host: str, capability: str) -> Sequence[Endpoint]:
+    async def endpoints(self, host: str, *capabilities: str) -> Sequence[Endpoint]:
         """The hosts to ask, best first. Raises NotFound if none is left, InvalidArgument for malformed host files."""
         if host not in self._endpoints:
             entries = (
                 await asyncio.to_thread(host_folders.entries, self._host_roots, host) if self._host_roots else None
             )
             self._endpoints[host] = endpoints.plan(host, entries, self._plain_http)
-        capable = [endpoint for endpoint in self._endpoints[host] if capability in endpoint.capabilities]
+        capable = [each for each in self._endpoints[host] if each.capabilities.issuperset(capabilities)]
         if not capable:
-            raise NotFound(f"registry {host}: its host directory names no host with the capability {capability!r}")
+            wanted = " and ".join(map(repr, capabilities))
+            raise NotFound(f"registry {host}: its host directory names no host with the capability {wanted}")
         return capable
 
     async def answer_of(self, endpoint: Endpoint, request: Request, *, patient: bool = True) -> aiohttp.ClientResponse:
         """The answer of one host; `patient`: passing errors are tried again. Raises any other status as an error."""
-        what = f"image {request.reference}"
-        if request.path.startswith("blobs/"):
-            what = f"content {request.path.removeprefix('blobs/')}"
+        what = _what(request)
         pauses = self.retry.pauses() if patient else iter(())
         while True:
             outcome, asked = await self._attempt(endpoint, request, what)
@@ -225,7 +225,9 @@ class RegistryClient:
             response = await self._connections.send(endpoint, request)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = error or type(error).__name__
-            return Unavailable(f"{what}: cannot reach registry {endpoint.base.authority}: {why}"), 0.0
+            unreachable = Unavailable(f"{what}: cannot reach registry {endpoint.base.authority}: {why}")
+            unreachable.__cause__ = error
+            return unreachable, 0.0
         except Unavailable as error:  # the token server
             return error, 0.0
         if response.status < 400:
@@ -234,3 +236,31 @@ class RegistryClient:
         if response.status not in _PASSING:
             raise refusal
         return refusal, answers.retry_after(response)
+
+
+def _finds(reference: Reference) -> Collection[str]:
+    """What a host must be capable of to say what the reference points to; a digest says it by itself."""
+    return (PULL,) if reference.digest else (PULL, RESOLVE)
+
+
+def _what(request: Request) -> str:
+    if request.path.startswith("blobs/"):
+        return f"content {request.path.removeprefix('blobs/')}"
+    return f"image {request.reference}"
+
+
+def _all_of(errors: Sequence[CortenError], what: str) -> CortenError:
+    """The error that says most, and in its message what the others say."""
+    if len(errors) == 1:
+        return errors[0]
+    first = min(errors, key=_says_little)
+    told = [
+        error.message.removeprefix(f"{what}: ") for error in (first, *(each for each in errors if each is not first))
+    ]
+    return type(first)(f"{what}: {'; '.join(told)}")
+
+
+def _says_little(error: CortenError) -> int:
+    if isinstance(error.__cause__, aiohttp.ClientError | TimeoutError | OSError):
+        return 2  # nobody answered
+    return int(isinstance(error, NotFound))

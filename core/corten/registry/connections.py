@@ -7,6 +7,7 @@ from dataclasses import field, replace
 from typing import IO
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from corten import __version__
@@ -28,7 +29,6 @@ STALL_TIMEOUT = 60.0
 MAX_WARNINGS = 16
 """Different warnings of registries that one client passes on."""
 MAX_REDIRECTS = 10
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Body = Callable[[], IO[bytes]]
 """Makes the body of a request, anew for each attempt."""
@@ -62,6 +62,21 @@ class Request:
             return self.url
         url = base.joinpath(*self.reference.path.split("/"), *self.path.split("/"))
         return url.update_query({**query, **self.query})
+
+
+def _may_speak_http(endpoint: Endpoint, error: Exception) -> bool:
+    """Whether that is how https fails with a host that speaks http: as in containerd.
+
+    A certificate that is not trusted is none of that. Where no port is named, http has another one than https.
+    """
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return False
+        case aiohttp.ClientSSLError():
+            return True
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return endpoint.base.explicit_port is None
+    return True
 
 
 Warn = Callable[[str, str], None]
@@ -132,9 +147,8 @@ class Connections:
         known = self._known.get(endpoint.base, endpoint)
         try:
             response = await self._sent(known, request)
-        except (aiohttp.ClientSSLError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            refused = isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError)
-            if refused or not known.either_scheme or request.url is not None:
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ConnectionTimeoutError) as error:
+            if not known.either_scheme or request.url is not None or not _may_speak_http(known, error):
                 raise
             known = endpoint.plain()
             response = await self._sent(known, request)
@@ -145,13 +159,16 @@ class Connections:
     async def _sent(self, endpoint: Endpoint, request: Request) -> aiohttp.ClientResponse:
         tls = await self._context(endpoint.trust)
         url = request.address(endpoint.base, endpoint.query)
+        logged_in = False
         for _ in range(MAX_REDIRECTS):
             ours = url.origin() == endpoint.base.origin()
-            own = self._own_headers(endpoint, request.scope) if ours else {}
+            own = self._own_headers(endpoint, request.scope) if ours else CIMultiDict[str]()
+            headers = CIMultiDict(request.headers)
+            headers.update(own)
             response = await self._session.request(
                 request.method,
                 url,
-                headers={**request.headers, **own},
+                headers=headers,
                 data=request.body() if request.body else None,
                 allow_redirects=False,
                 proxy=proxy(url),
@@ -162,14 +179,18 @@ class Connections:
                 _dump(response, self._trace)
             if ours:
                 self._pass_on(response)
-            if response.status in _REDIRECTS:
+            if response.status in answers.REDIRECTS:
                 url = answers.redirected(url, response)
+                logged_in = False
             elif (
                 response.status != 401
                 or not ours
+                or logged_in  # signed tokens are new each time, and open no more than the one before
                 or not await self._logged_in(endpoint, request, response, own.get("Authorization", ""), tls)
             ):
                 return response
+            else:
+                logged_in = True
             response.release()
         raise FailedPrecondition(
             f"registry {endpoint.registry}: more than {MAX_REDIRECTS} redirects for {request.path or url.path}"
@@ -185,10 +206,15 @@ class Connections:
                 self._warned.add((host, text))
                 self._warn(host, text)
 
-    def _own_headers(self, endpoint: Endpoint, scope: str) -> dict[str, str]:
-        """Those for the host alone, which a redirect to another one must not carry along."""
-        configured = {name: ", ".join(values) for name, values in endpoint.headers.items()}
-        return {**self._headers, **configured, **self._authority.header(endpoint, scope)}
+    def _own_headers(self, endpoint: Endpoint, scope: str) -> CIMultiDict[str]:
+        """Those for the host alone, which a redirect to another one must not carry along.
+
+        A login takes the place of an Authorization that is configured, however that is written.
+        """
+        headers = CIMultiDict(self._headers)
+        headers.update(endpoint.header)
+        headers.update(self._authority.header(endpoint, scope))
+        return headers
 
     async def _logged_in(
         self,

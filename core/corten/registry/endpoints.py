@@ -36,6 +36,11 @@ class Endpoint:
         """What a mirror is told of the registry that it stands for."""
         return {} if self.name == self.registry else {"ns": self.registry}
 
+    @property
+    def header(self) -> dict[str, str]:
+        """The headers that its host directory has for it, as they are sent."""
+        return {name: ", ".join(values) for name, values in self.headers.items()}
+
     def plain(self) -> "Endpoint":
         """The same over http."""
         return replace(self, base=self.base.with_scheme("http"), either_scheme=False)
