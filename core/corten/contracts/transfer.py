@@ -210,6 +210,15 @@ class Transferer(Protocol):
 
 
 @runtime_checkable
+class ReadiesPulls(Protocol):
+    """What a transferer may offer besides: to have everything at hand before the first pull."""
+
+    def ready_pulls(self) -> None:
+        """Import what a pull needs; blocks, in any thread. From then on one may be made while the package changes."""
+        ...
+
+
+@runtime_checkable
 class TellsTransfers(Protocol):
     """What a transferer may offer besides: what it is at, for others than the client that began it."""
 

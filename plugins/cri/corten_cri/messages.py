@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from corten.errors import DataLoss
@@ -31,7 +32,8 @@ def parsed(model: type[M], data: object, what: str) -> M:
 
 
 def _value(field: FieldDescriptor, value: Any) -> Any:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    # Not by the field's options: asking for them would import a module with the first pod.
+    if field.message_type is not None and isinstance(value, Mapping):
         inner = field.message_type.fields_by_name["value"]
         return {key: _single(inner, value[key]) for key in value}
     if field.is_repeated:

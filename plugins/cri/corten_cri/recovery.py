@@ -86,6 +86,7 @@ class Recovery:
         """After remnants were taken away: one that is begun and not recorded yet would be taken for such."""
         if pod.state is PodState.READY:
             self._pausing.soon(pod)
+            self._parts.images.at_hand.soon()
 
     async def _check_networks(self) -> None:
         """CHECK, one pod after the other, beside all calls; the verbose status of a pod has the outcome too.

@@ -22,7 +22,7 @@ from .under_way import UnderWay
 
 
 class LocalTransferer:
-    """Fulfils `Transferer`, `TellsTransfers` and `TellsMetrics`."""
+    """Fulfils `Transferer`, `ReadiesPulls`, `TellsTransfers` and `TellsMetrics`."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -39,6 +39,9 @@ class LocalTransferer:
         from .figures import figures
 
         return figures(self._all)
+
+    def ready_pulls(self) -> None:
+        from . import pulling as pulling
 
     async def transfer(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> None:
         kind, image = _kind(source, destination)

@@ -9,6 +9,7 @@ from corten.plugin.model import PluginContext
 from corten.plugin.types import EVENT, GC, METADATA, SNAPSHOTTER, TRANSFER, WARNING
 
 from ..config.images import ImagesConfig
+from .at_hand import AtHand
 from .catalog import SCOPE, Images
 from .mirrors import deprecations, host_folders
 from .pulling import Pulls
@@ -26,6 +27,7 @@ class ImageParts:
     usage: SnapshotUsage
     service: ImageService
     config: ImagesConfig
+    at_hand: AtHand
 
     async def start(self) -> None:
         await self.images.start()
@@ -49,7 +51,7 @@ def image_parts(context: PluginContext) -> ImageParts:
     root_of, period = partial(_root, context), config.stats_collect_period
     usage = SnapshotUsage(metadata, SCOPE, chosen, root_of, period, pools, supervisor)
     service = ImageService(images, pulls, usage, context.one(GC), pools)
-    return ImageParts(images, pulls, usage, service, config)
+    return ImageParts(images, pulls, usage, service, config, AtHand(transfers, pools, supervisor))
 
 
 def _snapshotters(config: ImagesConfig) -> Sequence[str]:

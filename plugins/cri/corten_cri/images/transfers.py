@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from corten.contracts.scope import Scope
-from corten.contracts.transfer import ShowTransfer, Transferer
+from corten.contracts.transfer import ReadiesPulls, ShowTransfer, Transferer
 from corten.errors import Unimplemented
 
 
@@ -12,6 +12,12 @@ class Transfers:
 
     def __init__(self, transferers: Sequence[Transferer]) -> None:
         self._transferers = tuple(transferers)
+
+    def ready_pulls(self) -> None:
+        """As `ReadiesPulls` says."""
+        for transferer in self._transferers:
+            if isinstance(transferer, ReadiesPulls):
+                transferer.ready_pulls()
 
     async def run(self, scope: Scope, source: object, destination: object, show: ShowTransfer) -> None:
         """Raises Unimplemented if no plugin knows the pair, and what the transfer raises."""

@@ -116,6 +116,7 @@ class Running:
         for kind in (pb.CONTAINER_CREATED_EVENT, pb.CONTAINER_STARTED_EVENT):
             parts.events.publish(kind, pod.id, pod.id)
         self._pausing.soon(pod)
+        parts.images.at_hand.soon()
         return pod
 
     async def _take_back(self, pod: Pod) -> None:
