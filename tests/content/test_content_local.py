@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from corten import digests
+from corten.contracts.content import Vouching
 from corten.errors import FailedPrecondition, NotFound, ResourceExhausted
 from corten.testing.content import checks, fails, put
 from corten_content._ingest import format_time, parse_time
@@ -40,6 +41,29 @@ def test_layout_is_that_of_containerd(store: LocalContent, tmp_path: Path) -> No
     assert (ingest / "startedat").read_text().endswith("Z")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (ingest, ingest.parent, blob.parent, blob.parent.parent)}
     assert modes == {0o700}
+
+
+def test_a_blob_is_vouched_for_while_nobody_has_touched_it(store: LocalContent, tmp_path: Path) -> None:
+    digest = put(store, b"blob")
+    assert _vouched(store, digest)
+    assert not _vouched(LocalContent(tmp_path / "store"), digest), "another process made it"
+    blob = tmp_path / "store/blobs/sha256" / digest.removeprefix("sha256:")
+    with blob.open("r+b") as file:
+        file.write(b"BLOB")
+    assert not _vouched(store, digest)
+
+
+def test_a_blob_that_was_put_in_the_place_of_another_is_not_vouched_for(store: LocalContent, tmp_path: Path) -> None:
+    digest = put(store, b"blob")
+    blob = tmp_path / "store/blobs/sha256" / digest.removeprefix("sha256:")
+    (tmp_path / "other").write_bytes(b"BLOB")
+    (tmp_path / "other").rename(blob)
+    assert not _vouched(store, digest)
+
+
+def _vouched(store: LocalContent, digest: str) -> bool:
+    with store.reader(digest) as reader:
+        return isinstance(reader, Vouching) and reader.vouched()
 
 
 def test_everything_is_found_again_after_a_restart(store: LocalContent, tmp_path: Path) -> None:

@@ -68,6 +68,25 @@ async def test_a_write_as_ctr_does_it(caller: Caller, store: MemoryContent) -> N
     assert store.statuses() == []
 
 
+async def test_of_a_large_blob_whose_digest_is_known_only_the_last_answer_tells_it(caller: Caller) -> None:
+    data = bytes(range(256)) * 1024
+    half, digest = len(data) // 2, digests.of(data)
+    pieces = [write(data[:half]), write(data[half:], half)]
+    known = await caller.replies("Write", [stat(total=len(data), expected=digest), *pieces])
+    assert [reply.offset for reply in known] == [0, half, len(data)]
+    assert [reply.digest for reply in known[1:]] == ["", digest]
+    unknown = await caller.replies(
+        "Write", [pb.WriteContentRequest(action=pb.STAT, ref="other"), *_of("other", pieces)]
+    )
+    assert [reply.digest for reply in unknown[1:]] == [digests.of(data[:half]), digest]
+
+
+def _of(ref: str, requests: list[pb.WriteContentRequest]) -> list[pb.WriteContentRequest]:
+    for request in requests:
+        request.ref = ref
+    return requests
+
+
 async def test_data_may_come_with_the_commit(caller: Caller, store: MemoryContent) -> None:
     await caller.replies("Write", [pb.WriteContentRequest(action=pb.COMMIT, ref="r", data=DATA)])
     assert store.data(DIGEST) == DATA

@@ -67,6 +67,15 @@ class ContentReader(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class Vouching(Protocol):
+    """What a reader has in addition if its store can tell that the digest need not be made again."""
+
+    def vouched(self) -> bool:
+        """Whether the store made the digest of these very bytes some minutes ago at most."""
+        ...
+
+
 class ContentWriter(Protocol):
     """The one writer of a ref; closing it frees the ref."""
 

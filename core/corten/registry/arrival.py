@@ -17,8 +17,6 @@ class Arrival:
         self._file = -1
         self._pipes: list[int] = []
         self._begun = asyncio.Event()
-        self.came = False
-        """Whether bytes were written to the store, which then has checked the digest of all of them."""
 
     def __repr__(self) -> str:
         return f"Arrival({self._digest}, {'on its way' if self._file >= 0 else 'not on its way'})"
@@ -49,7 +47,6 @@ class Arrival:
         with self._lock:
             if fd >= 0 and self._file < 0 and not self._begun.is_set() and sys.platform != "win32":
                 self._file = _again(fd)
-                self.came = True
         self._begun.set()
 
     def grew(self) -> None:

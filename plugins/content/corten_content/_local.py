@@ -25,6 +25,7 @@ from . import _ingest
 from ._files import make_directories, sync_directory
 from ._holds import Holds, shown
 from ._reader import LocalReader
+from ._recent import Recent
 from ._writer import BLOB_MODE, LocalWriter
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class LocalContent:
         self._holds = Holds(max_open_writers)
         self._hashing = ThreadPoolExecutor(os.cpu_count(), "content-digest")
         self._publishing = threading.Lock()
+        self._recent = Recent()
         with mapped(f"content store at {root}: cannot make its directories"):
             for directory in (self._blobs, self._ingests):
                 make_directories(directory)
@@ -77,7 +79,7 @@ class LocalContent:
             self._blob_path(digest).unlink()
 
     def reader(self, digest: str) -> ContentReader:
-        return LocalReader(self._blob_path(digest), digest)
+        return LocalReader(self._blob_path(digest), digest, self._recent)
 
     def writer(self, ref: str, *, total: int = 0, expected: str = "") -> ContentWriter:
         path = self._ingests / _ingest.directory_name(ref)
@@ -123,6 +125,7 @@ class LocalContent:
                 os.rename(path / "data", target)
         if not exists:
             target.chmod(BLOB_MODE)
+            self._recent.made(digest, target.stat())
         # The one who comes second says that the blob exists, and that must outlast a power loss too.
         sync_directory(target.parent)
         _ingest.remove(path)

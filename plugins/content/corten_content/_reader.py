@@ -8,13 +8,15 @@ from typing import Self
 from corten.errors import NotFound, OutOfRange, mapped
 
 from ._files import open_blob, read_at
+from ._recent import Recent
 
 
 class LocalReader:
     """An open blob file; `read_at` may be called from many threads, `close` only once they are done."""
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, path: Path, digest: str, recent: Recent) -> None:
         self._digest = digest
+        self._recent = recent
         self._fd = -1
         with mapped(f"content {digest}: cannot open", {FileNotFoundError: NotFound}):
             self._fd = open_blob(path)
@@ -29,6 +31,10 @@ class LocalReader:
 
     def fileno(self) -> int:
         return self._fd
+
+    def vouched(self) -> bool:
+        """Of `Vouching`."""
+        return self._fd >= 0 and self._recent.knows(self._digest, os.fstat(self._fd))
 
     def read_at(self, offset: int, length: int) -> bytes:
         """As the contract says; short reads of the file system are continued."""

@@ -15,13 +15,12 @@ from corten.contracts.content import IngestStatus
 from corten.errors import FailedPrecondition, Unimplemented, mapped
 
 from . import _ingest
+from ._behind import Behind
 from ._files import open_data, read_at, write_at
 from ._holds import shown
 
 CHUNK = 1 << 20
 BLOB_MODE = 0o444
-BESIDE = 64 << 10
-"""Bytes from which on data are hashed in another thread while they are written."""
 
 Publish = Callable[[Path, str], None]
 """`(path, digest)`: make the ingest at `path`, whose data are on disk, a blob."""
@@ -30,8 +29,8 @@ Publish = Callable[[Path, str], None]
 class LocalWriter:
     """The one writer of an ingest, opened by `LocalContent`; calls from several threads take turns.
 
-    Data are hashed as they come, large pieces by `hashing` while they are written. What a full disk or a broken
-    connection leaves stays, for the next writer to resume.
+    Data are hashed as they come, large pieces by `hashing`, a piece behind. What a full disk or a broken connection
+    leaves stays, for the next writer to resume.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class LocalWriter:
         with mapped(f"ingest {shown(status.ref)}: cannot open its data"):
             self._fd = open_data(path / "data")
         try:
-            self._hash = self._hash_of_file(self._algorithm)
+            self._made = self._of_file(self._algorithm)
         except BaseException:
             os.close(self._fd)
             raise
@@ -60,17 +59,12 @@ class LocalWriter:
         """As the contract says. ResourceExhausted on a full disk; what fitted is kept, and counts."""
         with self._lock:
             fd = self._open_fd("write")
-            start, beside = self._status.offset, len(data) >= BESIDE
-            whole = self._hashing.submit(_hashed, self._hash.copy(), data) if beside else None
+            start = self._status.offset
             try:
                 self._append(fd, memoryview(data))
             finally:
                 kept = self._status.offset - start
-                made = whole.result() if whole is not None else None
-                if made is not None and kept == len(data):
-                    self._hash = made
-                else:
-                    self._hash.update(memoryview(data)[:kept])
+                self._made.add(data if kept == len(data) else memoryview(data)[:kept])
             return len(data)
 
     def fileno(self) -> int:
@@ -83,12 +77,12 @@ class LocalWriter:
                 raise Unimplemented(f"ingest {shown(self._status.ref)}: can be truncated to 0 only, not to {size}")
             with mapped(f"ingest {shown(self._status.ref)}: cannot truncate"):
                 os.ftruncate(fd, 0)
-            self._hash = digests.hasher(self._algorithm)
+            self._made = Behind(self._algorithm, self._hashing)
             self._advance(0)
 
     def digest(self) -> str:
         with self._lock:
-            return f"{self._algorithm}:{self._hash.hexdigest()}"
+            return self._made.digest()
 
     def status(self) -> IngestStatus:
         return self._status
@@ -120,8 +114,8 @@ class LocalWriter:
         ref, offset = shown(self._status.ref), self._status.offset
         if size and size != offset:
             raise FailedPrecondition(f"ingest {ref}: cannot commit: it has {offset} bytes, not {size}")
-        state = self._hash if algorithm == self._algorithm else self._hash_of_file(algorithm)
-        digest = f"{algorithm}:{state.hexdigest()}"
+        made = self._made if algorithm == self._algorithm else self._of_file(algorithm)
+        digest = made.digest()
         if expected and expected != digest:
             raise FailedPrecondition(f"ingest {ref}: cannot commit: its digest is {digest}, not {expected}")
         with mapped(f"ingest {ref}: cannot commit as {digest}"):
@@ -131,15 +125,15 @@ class LocalWriter:
             self._publish(self._path, digest)
         return digest
 
-    def _hash_of_file(self, algorithm: str) -> digests.Hasher:
-        state = digests.hasher(algorithm)
+    def _of_file(self, algorithm: str) -> Behind:
+        made = Behind(algorithm, self._hashing)
         at = 0
         with mapped(f"ingest {shown(self._status.ref)}: cannot read back its data"):
             while chunk := read_at(self._fd, CHUNK, at):
-                state.update(chunk)
+                made.add(chunk)
                 at += len(chunk)
         self._status = replace(self._status, offset=at)
-        return state
+        return made
 
     def _append(self, fd: int, rest: memoryview) -> None:
         with mapped(f"ingest {shown(self._status.ref)}: cannot write at {self._status.offset}"):
@@ -169,8 +163,3 @@ class LocalWriter:
             pass  # a full disk, say; the time of the data file still tells when it was last written
         finally:
             self._free()
-
-
-def _hashed(state: digests.Hasher, data: bytes) -> digests.Hasher:
-    state.update(data)
-    return state

@@ -35,7 +35,8 @@ def apply(payload: bytes, fds: Sequence[int]) -> bytes:
     """Unpack the layer that `fds[0]` reads as `payload` (JSON) says; progress goes to the last of `fds`.
 
     While the layer arrives, `fds[1]` is the pipe that tells when there is more of it, and its digest is for others to
-    check. Returns JSON with `digest` and `size` of the uncompressed stream, and what was `assumed` of the layers below.
+    check, as it is if the store has vouched for it. Returns JSON with `digest` and `size` of the uncompressed stream,
+    and what was `assumed` of the layers below.
     """
     request = json.loads(payload)
     mounts = [Mount(m["type"], m["source"], m["target"], tuple(m["options"])) for m in request["mounts"]]
@@ -44,7 +45,7 @@ def apply(payload: bytes, fds: Sequence[int]) -> bytes:
     _raise_descriptor_limit()
     heap.keep_freed(2 * CHUNK, 64 * CHUNK)
     tree = enter(mounts, request["target"])
-    source = Source(fds[0], *((fds[1], "") if request["arriving"] else (-1, request["digest"].partition(":")[0])))
+    source = _source(request, fds)
     pipeline = Pipeline(source, Limits(**request["limits"]))
     try:
         chunks = _reporting(pipeline, source, fds[-1]) if request["progress"] else iter(pipeline)
@@ -65,6 +66,13 @@ def apply(payload: bytes, fds: Sequence[int]) -> bytes:
             syscalls.syncfs(tree.root)
     answer = {"digest": pipeline.digest(), "size": pipeline.size, "assumed": found.encoded() if found else ""}
     return json.dumps(answer).encode()
+
+
+def _source(request: dict[str, Any], fds: Sequence[int]) -> Source:
+    algorithm: str = request["digest"].partition(":")[0]
+    if request["arriving"]:
+        return Source(fds[0], fds[1])
+    return Source(fds[0], algorithm="" if request["vouched"] else algorithm)
 
 
 def extract(tree: Tree, stream: TarStream, *, absolute_names: bool = False) -> Assumptions | None:

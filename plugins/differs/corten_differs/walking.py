@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from corten.contracts.content import ContentInfo, ContentReader, ContentStore, ContentWriter
+from corten.contracts.content import ContentInfo, ContentReader, ContentStore, ContentWriter, Vouching
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Arriving, Progress, Unpacked
 from corten.contracts.mounts import Mount
@@ -137,6 +137,7 @@ class WalkingDiffer:
             "limits": asdict(self._limits),
             "absolute_names": self._absolute_names,
             "arriving": isinstance(source, Arriving),
+            "vouched": False,
             "progress": progress is not None,
         }
         with _named(f"apply layer {layer.digest}"):
@@ -173,6 +174,8 @@ class WalkingDiffer:
         fd = blob.fileno()
         if fd < 0:
             return self._unpack_pumped(request, blob, progress)
+        if isinstance(blob, Vouching) and blob.vouched():
+            request = {**request, "vouched": True}
         # Another descriptor of the same open file would share its offset, so the blob is opened anew.
         return self._unpack(request, [os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)], progress)
 

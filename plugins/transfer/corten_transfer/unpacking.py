@@ -19,7 +19,6 @@ from corten.errors import (
     FailedPrecondition,
     InvalidArgument,
     PermissionDenied,
-    Unavailable,
     Unknown,
 )
 from corten.oci_image import gc_labels, unpack
@@ -154,11 +153,10 @@ class Unpacking:
     async def _filled(self, prepared: Prepared, incoming: Incoming) -> Filled:
         """While the layer arrives, if there is room for that; else, or if that failed, from the store."""
         layer = prepared.step.layer
-        arrival, attempted = incoming.arrival(layer), False
+        arrival = incoming.arrival(layer)
         if arrival is not None and await arrival.begun():
             async with self._following(arrival, incoming, layer) as following:
                 if following:
-                    attempted = True
                     try:
                         filled = await self._fill(prepared, arrival)
                         await incoming.ready(layer)
@@ -171,14 +169,6 @@ class Unpacking:
                     prepared = await self._prepared_anew(prepared)
         await incoming.ready(layer)
         async with self._parts.unpacks:
-            if arrival is not None and arrival.came and not attempted:
-                try:
-                    return await self._fill(prepared, self._work.checked(layer))
-                except (Unavailable, FailedPrecondition) as error:
-                    if prepared.alone and isinstance(error, FailedPrecondition):
-                        raise
-                    # A store that has no files, or a differ that takes none.
-                    prepared = await self._prepared_anew(prepared)
             return await self._fill(prepared, None)
 
     @asynccontextmanager

@@ -1,15 +1,13 @@
 """What is done to the layers of one image in one snapshotter; every method blocks, and leaves nothing when it fails."""
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from corten.contracts.content import ContentInfo, ContentStore
-from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Arriving, Differ, StreamDiffer, Unpacked
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Repairer, Snapshotter, Syncer
-from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, NotFound, Unavailable, Unimplemented
+from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, NotFound, Unimplemented
 from corten.oci_image.unpack import UnpackStep
 from corten.values import dataclass
 
@@ -31,22 +29,6 @@ class Filled:
 
     prepared: Prepared
     assumed: bytes = b""
-
-
-class Checked:
-    """`Arriving` for a blob that is in the store and was checked as it came there, a moment ago."""
-
-    def __init__(self, content: ContentStore, digest: str) -> None:
-        self._content = content
-        self._digest = digest
-
-    def follow(self) -> tuple[int, int]:
-        with self._content.reader(self._digest) as blob:
-            if (fd := blob.fileno()) < 0:
-                raise Unavailable(f"content {self._digest}: it is no file")
-            reading, writing = os.pipe()
-            os.close(writing)
-            return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)), reading
 
 
 class Work:
@@ -135,10 +117,6 @@ class Work:
         for each in filled[:fit]:
             self._commit(each.prepared)
         return [each.prepared.step for each in filled[fit:]]
-
-    def checked(self, layer: Descriptor) -> Arriving:
-        """A layer that was fetched just now: its digest is not made again."""
-        return Checked(self._content, layer.digest)
 
     def clear(self) -> None:
         """Remove what was begun and not committed."""
