@@ -188,6 +188,79 @@ async def test_a_registry_that_stores_something_else() -> None:
             await pushed(f"{address}/x:v1", filled())
 
 
+class WithoutChunks(Uploads):
+    """Takes a blob only as a whole."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+    async def _patch(self, request: web.Request) -> web.StreamResponse:
+        if self.status:
+            return web.Response(status=self.status)
+        await request.read()  # taken, it says, and yet the end will not have the digest
+        return web.Response(status=202, headers={"Location": f"{request.path}?state=b"})
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 416, 0])
+async def test_a_registry_that_knows_no_chunks(status: int) -> None:
+    image = build("x", [layer([File(name, BIG)], compressed=False) for name in "ab"], Platform("linux", "amd64"), {})
+    uploads, seen = WithoutChunks(status), list[Progress]()
+    uploads.digest_said = image.target.digest
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled(image), image, seen.append)
+    assert {digest: data for digest, data in image.blobs.items() if digest != image.target.digest} == uploads.blobs
+    big = {digest for digest, data in image.blobs.items() if len(data) > len(BIG)}
+    assert all(len({each.offset for each in seen if each.digest == digest}) > 4 for digest in big)
+
+
+async def test_the_least_chunk_that_a_registry_takes() -> None:
+    class Choosy(Uploads):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
+            response = await super().answer(request)
+            if request.method == "POST":
+                response.headers["OCI-Chunk-Min-Length"] = str(10 << 20)
+            return response
+
+        async def _patch(self, request: web.Request) -> web.StreamResponse:
+            assert request.content_length == 10 << 20
+            return await super()._patch(request)
+
+    uploads = Choosy()
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled())
+    assert uploads.blobs[LAYER] == IMAGE.blobs[LAYER]
+    assert uploads.requests.count("PATCH") == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_who_may_not_read_the_other_repository_pushes_the_blob(status: int) -> None:
+    class Guarded(Uploads):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
+            return web.Response(status=status) if "from" in request.query else await super().answer(request)
+
+    uploads = Guarded()
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled(labels={"containerd.io/distribution.source.127.0.0.1": "secret/y"}))
+    assert uploads.blobs[LAYER] == IMAGE.blobs[LAYER]
+
+
+async def test_of_several_repositories_the_nearest_is_mounted_from() -> None:
+    origins: set[str] = set()
+
+    class Mounting(Uploads):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
+            if "from" not in request.query:
+                return await super().answer(request)
+            origins.add(request.query["from"])
+            return web.Response(status=201)
+
+    labels = {"containerd.io/distribution.source.127.0.0.1": "a/x,team/app/base,team/other,team/app/new"}
+    async with serving(Mounting()) as address:
+        await pushed(f"{address}/team/app/new:v1", filled(labels=labels))
+    assert origins == {"team/app/base"}
+
+
 def foreign() -> Image:
     """The image with a layer that may not be passed on, which the store has not got."""
     manifest = json.loads(IMAGE.blobs[IMAGE.target.digest])

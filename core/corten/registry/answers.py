@@ -1,5 +1,6 @@
 """What a registry answers: read with bounds, its claims checked, its refusals put into the words of `corten.errors`."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -24,10 +25,13 @@ from corten.errors import (
 from corten.oci_image import documents
 from corten.references import Reference
 
+from .troubles import trouble
+
 CHUNK = 1 << 20
 """Bytes in which blobs are handed out; the last part is shorter."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_ERROR = 8192
+_MAX_SAID = 300
 _MAX_WARNING = 4096
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 _ERRORS: Mapping[int, tuple[type[CortenError], str]] = {
@@ -137,7 +141,7 @@ async def chunks(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[b
                 yield b"".join(parts)
                 parts, size = [], 0
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        broken: Unavailable | None = Unavailable(f"{what}: the connection broke: {error or type(error).__name__}")
+        broken: Unavailable | None = Unavailable(f"{what}: the connection broke: {trouble(error)}")
     else:
         broken = None
     if parts:
@@ -171,10 +175,17 @@ async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
 
 
 async def _said(response: aiohttp.ClientResponse) -> str:
-    """The registry's own words, if it has any."""
+    """The registry's own words, if it has any: those of the specification, or the first line of a text."""
     try:
-        body = json.loads(await response.content.read(_MAX_ERROR))
-        first = body["errors"][0]
-        return f"{first.get('code', '')}: {first.get('message', '')}"[:300]
-    except (ValueError, LookupError, TypeError, AttributeError, aiohttp.ClientError, TimeoutError):
+        data = await response.content.readexactly(min(response.content_length or _MAX_ERROR, _MAX_ERROR))
+    except asyncio.IncompleteReadError as error:
+        data = error.partial
+    except (aiohttp.ClientError, TimeoutError, OSError):
         return ""
+    try:
+        first = json.loads(data)["errors"][0]
+        return f"{first.get('code', '')}: {first.get('message', '')}"[:_MAX_SAID]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        line = data.decode(errors="replace").strip().partition("\n")[0].strip()
+        plain = media_type(response) == "text/plain" and line.isprintable()
+        return line[:_MAX_SAID] if plain else ""

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from yarl import URL
 
 from corten import digests
 from corten.contracts.descriptor import Descriptor
@@ -28,6 +29,7 @@ from .endpoints import Endpoint
 from .hosts_toml import PULL, RESOLVE
 from .ranges import Ranges, in_order
 from .retry import Retry
+from .troubles import trouble
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -64,6 +66,8 @@ class RegistryClient:
         self._host_roots = tuple(host_roots)
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
         self._without_ranges: set[str] = set()
+        self.without_chunks: set[URL] = set()
+        """Registries, by the root of their API, that refused an upload in chunks."""
         self.retry = retry or Retry()
         self.ranges = ranges or Ranges()
 
@@ -224,8 +228,9 @@ class RegistryClient:
         try:
             response = await self._connections.send(endpoint, request)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            why = error or type(error).__name__
-            unreachable = Unavailable(f"{what}: cannot reach registry {endpoint.base.authority}: {why}")
+            unreachable = Unavailable(
+                f"{what}: cannot reach registry {answers.authority(endpoint.base)}: {trouble(error)}"
+            )
             unreachable.__cause__ = error
             return unreachable, 0.0
         except Unavailable as error:  # the token server

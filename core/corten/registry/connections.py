@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
-from typing import IO
 
 import aiohttp
 from multidict import CIMultiDict
@@ -19,8 +18,8 @@ from . import answers
 from .authority import Ask, Authority
 from .credentials import Credentials, Lookup
 from .endpoints import Endpoint
-from .hosts import proxy
 from .hosts_toml import Trust
+from .proxies import proxy
 from .tls import context
 
 CONNECT_TIMEOUT = 30.0
@@ -30,8 +29,8 @@ MAX_WARNINGS = 16
 """Different warnings of registries that one client passes on."""
 MAX_REDIRECTS = 10
 
-Body = Callable[[], IO[bytes]]
-"""Makes the body of a request, anew for each attempt."""
+Body = Callable[[], object]
+"""Makes the body of a request, anew for each attempt: an open file, or an asynchronous iterator of parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def _may_speak_http(endpoint: Endpoint, error: Exception) -> bool:
     A certificate that is not trusted is none of that. Where no port is named, http has another one than https.
     """
     match error:
-        case aiohttp.ClientConnectorCertificateError():
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientProxyConnectionError():
             return False
         case aiohttp.ClientSSLError():
             return True

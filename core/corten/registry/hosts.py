@@ -1,7 +1,6 @@
 """Where a registry's API is: scheme and host by the host in a reference."""
 
 import ipaddress
-from urllib.request import getproxies_environment, proxy_bypass
 
 from yarl import URL
 
@@ -21,11 +20,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
-
-
-def proxy(url: URL) -> str | None:
-    """The proxy that the environment (HTTPS_PROXY, NO_PROXY, …) names for a URL; never one for this machine."""
-    host = url.host or ""
-    if is_loopback(f"[{host}]" if ":" in host else host) or proxy_bypass(host):
-        return None
-    return getproxies_environment().get(url.scheme)

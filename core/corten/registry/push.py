@@ -1,27 +1,26 @@
 """The push: an image of a content store into a registry, children first, each blob only if it is not there.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push. A blob that the store knows from another
-repository of the same registry is mounted from there; a large one goes up in chunks, and one that breaks off goes on
-where the registry says it stands.
+repository of the same registry is mounted from there.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import takewhile
 
 import aiohttp
-from yarl import URL
 
 from corten import digests
 from corten.contracts.descriptor import Descriptor
-from corten.errors import CortenError, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from corten.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import Index, Manifest
 from corten.platforms import Platform
 from corten.references import Reference
 
-from . import answers
+from . import uploads
 from .client import RegistryClient
 from .connections import Request
 from .endpoints import Endpoint
@@ -31,9 +30,8 @@ from .progress import Progress, Show, State, ignore
 from .referrers_tag import enlist
 from .source import BlobSource
 from .tree import MAX_NESTING, Found, Wanted, nobody, select
+from .uploads import Started, Upload
 
-CHUNK = 8 << 20
-"""Bytes of one request of an upload in chunks."""
 CONCURRENCY = 3
 
 
@@ -147,11 +145,20 @@ class _Push:
                 return self._tell(blob, blob.size, State.EXISTS)
             if await self._is_there(f"blobs/{blob.digest}"):
                 return self._tell(blob, blob.size, State.EXISTS)
-            location = await self._begin(blob)
-            if location is None:
+            upload = await self._begin(blob)
+            if upload is None:
                 return self._tell(blob, blob.size, State.EXISTS)
-            await _Upload(self, blob, location).run()
+            await self._upload(blob).run(upload)
             return self._tell(blob, blob.size, State.DONE)
+
+    def _upload(self, blob: Descriptor) -> Upload:
+        async def again() -> Started:
+            return uploads.started(await self._post({}))
+
+        def tell(offset: int) -> None:
+            self._tell(blob, offset, State.FETCHING)
+
+        return Upload(self.registry, self.endpoint, self.reference, self.source, blob, again, tell)
 
     async def _is_here(self, blob: Descriptor) -> bool:
         try:
@@ -167,27 +174,36 @@ class _Push:
             return False
         return True
 
-    async def _begin(self, blob: Descriptor) -> URL | None:
+    async def _begin(self, blob: Descriptor) -> Started | None:
         """Where to upload to; None if the registry had the blob in another repository."""
-        origin = await self._other_repository(blob)
-        query = {"mount": blob.digest, "from": origin} if origin else {}
-        scopes = (f"repository:{origin}:pull",) if origin else ()
+        response = await self._mounted(blob) or await self._post({})
+        return None if response.status == 201 else uploads.started(response)
+
+    async def _mounted(self, blob: Descriptor) -> aiohttp.ClientResponse | None:
+        """None if it cannot be had from another repository: who pushes need not be allowed to read that one."""
+        if not (origin := await self._other_repository(blob)):
+            return None
+        try:
+            return await self._post({"mount": blob.digest, "from": origin}, (f"repository:{origin}:pull",))
+        except (Unauthenticated, PermissionDenied, NotFound):
+            return None
+
+    async def _post(self, query: Mapping[str, str], scopes: tuple[str, ...] = ()) -> aiohttp.ClientResponse:
         request = Request("POST", self.reference, "blobs/uploads/", query=query, actions="pull,push", scopes=scopes)
         response = await self.ask(request)
-        try:
-            return None if response.status == 201 else self.location(response)
-        finally:
-            response.release()
+        response.release()
+        return response
 
     async def _other_repository(self, blob: Descriptor) -> str:
-        """One of the same registry from which the blob came, by the label of its source."""
+        """That of the same registry from which the blob came, by the label of its source: the nearest by name."""
         try:
             labels = await self.source.labels(blob.digest)
         except NotFound as error:
             raise NotFound(f"image {self.reference}: its content {blob.digest} is not in the content store") from error
         (key,) = gc_labels.of_source(self.reference.host, self.reference.path)
-        others = [path for path in labels.get(key, "").split(",") if path and path != self.reference.path]
-        return others[0] if others else ""
+        own = self.reference.path
+        others = [path for path in labels.get(key, "").split(",") if path and path != own]
+        return max(others, key=lambda path: _common(own, path), default="")
 
     async def _put_document(self, target: Descriptor, name: str, data: bytes, document: Index | Manifest) -> None:
         # What is about something else is sent even so: the answer says whether the registry lists it by itself.
@@ -210,84 +226,11 @@ class _Push:
         """Of the host that is pushed to. Raises as `RegistryClient.resolve`."""
         return await self.registry.answer_of(self.endpoint, request)
 
-    def location(self, response: aiohttp.ClientResponse) -> URL:
-        """Where the registry says the upload goes on."""
-        if not response.headers.get("Location"):
-            raise FailedPrecondition(f"registry {self.reference.host}: it begins an upload, but does not say where")
-        return answers.redirected(response.url, response)
-
-    def tell(self, blob: Descriptor, offset: int) -> None:
-        self._tell(blob, offset, State.FETCHING)
-
     def _tell(self, blob: Descriptor, offset: int, state: State) -> None:
         self.show(Progress(blob.digest, media_types.kind(blob.media_type), offset, blob.size, state))
 
 
-class _Upload:
-    """One blob on its way up."""
-
-    def __init__(self, image: _Push, blob: Descriptor, location: URL) -> None:
-        self._image = image
-        self._blob = blob
-        self._location = location
-        self._offset = 0
-
-    async def run(self) -> None:
-        """The last chunk goes with the request that ends the upload."""
-        pauses = self._image.registry.retry.pauses()
-        while True:
-            try:
-                while self._blob.size - self._offset > CHUNK:
-                    await self._chunk()
-                return await self._end()
-            except Unavailable:
-                if (pause := next(pauses, None)) is None:
-                    raise
-                await asyncio.sleep(pause)
-                await self._find_out()
-
-    async def _chunk(self) -> None:
-        data = await self._data()
-        headers = {
-            "Content-Range": f"{self._offset}-{self._offset + len(data) - 1}",
-            "Content-Type": "application/octet-stream",
-        }
-        response = await self._send("PATCH", self._location, headers, data)
-        self._location = self._image.location(response)
-        self._offset += len(data)
-        self._image.tell(self._blob, self._offset)
-
-    async def _end(self) -> None:
-        data = await self._data()
-        headers = {"Content-Type": "application/octet-stream"}
-        if self._offset:
-            headers["Content-Range"] = f"{self._offset}-{self._offset + len(data) - 1}"
-        url = self._location.update_query({"digest": self._blob.digest})
-        await self._send("PUT", url, headers, data)
-
-    async def _find_out(self) -> None:
-        """Where an upload that broke off stands; from the start if the registry does not say."""
-        try:
-            response = await self._send("GET", self._location, {})
-        except CortenError:
-            return
-        given = response.headers.get("Range", "").rpartition("-")[2]
-        self._offset = min(int(given) + 1, self._blob.size) if given.isdigit() and int(given) > 0 else 0
-        if response.headers.get("Location"):
-            self._location = self._image.location(response)
-
-    async def _data(self) -> bytes:
-        size = min(CHUNK, self._blob.size - self._offset)
-        data = await self._image.source.part(self._blob.digest, self._offset, size) if size else b""
-        if len(data) != size:
-            raise DataLoss(f"content {self._blob.digest}: the content store has not the {self._blob.size} bytes of it")
-        return data
-
-    async def _send(
-        self, method: str, url: URL, headers: dict[str, str], data: bytes | None = None
-    ) -> aiohttp.ClientResponse:
-        body = None if data is None else lambda: BytesIO(data)
-        request = Request(method, self._image.reference, url=url, headers=headers, body=body, actions="pull,push")
-        response = await self._image.registry.answer_of(self._image.endpoint, request, patient=False)
-        response.release()
-        return response
+def _common(first: str, second: str) -> int:
+    """How many components two repositories' names have in common at their beginning."""
+    pairs = zip(first.split("/"), second.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -16,7 +16,8 @@ from corten.errors import Unauthenticated, Unavailable
 from . import answers
 from .credentials import Credentials
 from .endpoints import Endpoint
-from .hosts import proxy
+from .proxies import proxy
+from .troubles import trouble
 
 MAX_TOKEN = 1 << 20
 """Bytes of a token server's answer."""
@@ -63,7 +64,7 @@ class TokenServers:
             finally:
                 response.close()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"token server {realm.host}: {error or type(error).__name__}") from error
+            raise Unavailable(f"token server {realm.host}: {trouble(error)}") from error
         return _token(data, endpoint, realm)
 
     def _realm(self, endpoint: Endpoint, text: str, user: Credentials | None) -> URL:
