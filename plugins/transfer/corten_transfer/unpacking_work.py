@@ -11,6 +11,8 @@ from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPreconditi
 from corten.oci_image.unpack import UnpackStep
 from corten.values import dataclass
 
+from . import decryption
+
 Told = Callable[[int], None]
 
 
@@ -132,12 +134,13 @@ class Work:
 
     def _unpacked(self, prepared: Prepared, source: Arriving | None, told: Told) -> Unpacked:
         layer, mounts, content = prepared.step.layer, prepared.mounts, self._content
+        payloads = decryption.payloads(layer)
         if source is None and not prepared.alone:
-            return Unpacked(self.differ.apply(layer, mounts, content, progress=told))
+            return Unpacked(self.differ.apply(layer, mounts, content, payloads=payloads, progress=told))
         if not isinstance(self.differ, StreamDiffer):
             raise FailedPrecondition(f"layer {layer.digest}: its differ unpacks whole layers on their parents only")
         try:
-            return self.differ.unpack(layer, mounts, source or content, progress=told)
+            return self.differ.unpack(layer, mounts, source or content, payloads=payloads, progress=told)
         except Unimplemented as error:
             raise FailedPrecondition(error.message) from error
 
