@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from cri.cri_world import Cri, CriNode, cri_node, until
@@ -24,6 +25,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriNode]:
         always: {{pause: always, pod_annotations: [example/*]}}
         shim: {{runtime_path: {SHIM or "/none"}}}
         streamed: {{io_type: streaming}}
+        bare: {{pause: needed}}
         leaving: {{runtime_type: io.containerd.runc.v2}}
   io.containerd.cri.v1.images:
     pinned_images: {{sandbox: REGISTRY/test/busy:latest}}
@@ -71,6 +73,24 @@ async def test_a_pause_process_that_ends_leaves_no_task(node: CriNode) -> None:
 async def not_ready(cri: Cri, pod: str) -> bool:
     gone = (await cri.pod_info(pod))["pid"] == 0
     return gone and bool((await cri.pod_status(pod)).state == pb.SANDBOX_NOTREADY)
+
+
+async def test_a_shim_waits_for_the_first_container_of_a_pod(node: CriNode) -> None:
+    """Forked before the container is asked for; of a pod that gets no pause process, which would take it."""
+    async with node.client() as cri:
+        await cri.pull()
+
+        async def waited() -> bool:
+            """It is made beside all calls, so that the first pod's container may be faster."""
+            pod = await cri.run_pod(handler="bare")
+            container = await cri.create(pod, cri.config("sleep", "1000"))
+            before = {each.pid for each in psutil.Process(node.daemon.pid).children(recursive=True)}
+            await cri.start(container)
+            shim = psutil.Process((await cri.info(container))["pid"]).ppid()
+            await cri.remove_pod(pod)
+            return shim in before
+
+        await until(waited, "a shim waits")
 
 
 @pytest.mark.skipif(not SHIM, reason="containerd-shim-runc-v2 is not on PATH")

@@ -4,7 +4,6 @@ import asyncio
 import json
 from pathlib import Path
 
-import psutil
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound
@@ -29,23 +28,6 @@ async def test_a_pod_is_run_stopped_and_removed_and_each_may_be_repeated(cri: Cr
         await cri.pod_status(pod)
     with pytest.raises(NotFound):
         await cri.status(container)
-
-
-async def test_a_shim_waits_for_the_first_container_of_a_pod(cri: Cri, node: CriNode) -> None:
-    (zygote,) = [each for each in psutil.Process(node.daemon.pid).children() if each.name() == "corten-zygote"]
-
-    seen: list[set[int]] = []
-
-    async def waiting() -> bool:
-        """The same children for a while: workers have that name too, and end."""
-        seen.append({each.pid for each in zygote.children() if each.name() == "corten-zygote"})
-        return bool(seen[-1]) and len(seen) > 5 and all(each == seen[-1] for each in seen[-6:])
-
-    pod = await cri.run_pod()
-    await until(waiting, "a shim waits")
-    container = await cri.started(pod, "sleep", "1000")
-    status = await cri.call("ContainerStatus", pb.ContainerStatusRequest(container_id=container, verbose=True))
-    assert psutil.Process(json.loads(status.info["info"])["pid"]).ppid() in seen[-1]
 
 
 async def test_pods_are_found_by_beginning_of_id_state_and_labels(cri: Cri) -> None:
