@@ -1,6 +1,6 @@
 """Platforms: what an image is made for, which of them this host runs, and which is the best of several.
 
-The form is `os[(version)]/architecture[/variant]`, the words those of Go
+The form is `os[(version+feature…)]/architecture[/variant]`, as containerd's, the words those of Go
 (https://github.com/opencontainers/image-spec/blob/main/image-index.md).
 """
 
@@ -24,7 +24,7 @@ _ARCHITECTURES = {
 _VARIANTS = {"armhf": "v7", "armel": "v6"}
 _DEFAULT_VARIANTS = {("arm", ""): "v7", ("arm", "5"): "v5", ("arm", "6"): "v6", ("arm", "7"): "v7", ("arm", "8"): "v8"}
 _WORD = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
-_OS = re.compile(r"([A-Za-z0-9_-]+)(?:\(([^)]*)\))?", re.ASCII)
+_OS = re.compile(r"([A-Za-z0-9_-]+)(?:\(([^)+]*)((?:\+[A-Za-z0-9_.-]+)*)\))?", re.ASCII)
 _KNOWN_OS = frozenset({
     "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9",
     "solaris", "windows",
@@ -33,15 +33,20 @@ _KNOWN_OS = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """`variant` is empty where there is but one; `os_version` is for Windows (`10.0.20348.1`)."""
+    """`variant` is empty where there is but one; `os_version` is for Windows (`10.0.20348.1`).
+
+    `os_features` are what an image needs, or a host offers, besides: `win32k`; `erofs` for layers of that kind.
+    """
 
     os: str
     architecture: str
     variant: str = ""
     os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        version = f"({self.os_version})" if self.os_version else ""
+        options = "".join([self.os_version, *(f"+{feature}" for feature in self.os_features)])
+        version = f"({options})" if options else ""
         return "/".join(part for part in (f"{self.os}{version}", self.architecture, self.variant) if part)
 
 
@@ -54,11 +59,11 @@ def parse(text: str) -> Platform:
     match = _OS.fullmatch(first)
     if match is None or len(rest) > 2 or not all(_WORD.fullmatch(part) for part in rest):
         raise InvalidArgument(f"platform {text[:128]!r}: it is not of the form os/architecture[/variant]")
-    system, version = match.groups()
+    system, version, features = match.group(1), match.group(2) or "", tuple((match.group(3) or "").split("+")[1:])
     if rest:
-        return normalise(Platform(system, rest[0], "".join(rest[1:]), version or ""))
+        return normalise(Platform(system, rest[0], "".join(rest[1:]), version, features))
     if system.lower() in _KNOWN_OS:
-        return replace(host(), os=system.lower(), os_version=version or "")
+        return normalise(replace(host(), os=system.lower(), os_version=version, os_features=features))
     return normalise(Platform(host().os, system))
 
 
@@ -71,7 +76,7 @@ def normalise(platform: Platform) -> Platform:
     if (architecture, variant) in (("arm64", "v8"), ("arm64", "8"), ("amd64", "v1")):
         variant = ""
     variant = _DEFAULT_VARIANTS.get((architecture, variant), variant)
-    return Platform(system, architecture, variant, platform.os_version)
+    return Platform(system, architecture, variant, platform.os_version, tuple(sorted({*platform.os_features})))
 
 
 @functools.cache
@@ -91,29 +96,42 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
         return None
     if wanted.os_version and offered.os_version and not _same_build(wanted.os_version, offered.os_version):
         return None
+    if not set(offered.os_features) <= set(wanted.os_features):
+        return None
     choices = _runnable(wanted.architecture, wanted.variant)
     pair = (offered.architecture, offered.variant)
     return choices.index(pair) if pair in choices else None
 
 
 def best(wanted: Platform, offered: Iterable[tuple[Platform, T]]) -> T | None:
-    """The first of the best of several; None when none runs."""
-    ranked = ((rank(wanted, platform), item) for platform, item in offered)
-    fitting = [(score, item) for score, item in ranked if score is not None]
+    """The first of the best of several, among equals that with the most features; None when none runs."""
+    ranked = ((rank(wanted, platform), -len(platform.os_features), item) for platform, item in offered)
+    fitting = [((score, features), item) for score, features, item in ranked if score is not None]
     return min(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
 def _runnable(architecture: str, variant: str) -> list[tuple[str, str]]:
-    """What runs on such a CPU, best first: an older variant always, 32-bit arm on arm64 usually."""
+    """What runs on such a CPU, best first, as containerd has it: older variants, and 32-bit code on 64-bit CPUs."""
     match architecture:
         case "arm":
             newest = int(variant.removeprefix("v") or 7) if variant.removeprefix("v").isdigit() else 7
             return [("arm", f"v{number}") for number in range(newest, 4, -1)]
         case "arm64":
-            return [*_older("arm64", variant, 8), *(("arm", f"v{number}") for number in range(8, 4, -1))]
+            return [*_arm64(variant), *(("arm", f"v{number}") for number in range(8, 4, -1))]
         case "amd64":
-            return _older("amd64", variant, 1)
+            return [*_older("amd64", variant, 1), ("386", "")]
     return [(architecture, variant)]
+
+
+def _arm64(variant: str) -> list[tuple[str, str]]:
+    """v9.N has all of v9 up to N and of v8 up to N + 5, of which there are 9; v8 is written without a variant."""
+    major, _, minor = variant.removeprefix("v").partition(".")
+    if variant and (major not in ("8", "9") or not (minor or "0").isdigit()):
+        return [("arm64", variant)]
+    newest = int(minor or 0)
+    nines = [f"v9.{number}" if number else "v9" for number in range(newest, -1, -1)] if major == "9" else []
+    newest = min(newest + 5, 9) if major == "9" else newest
+    return [("arm64", each) for each in (*nines, *(f"v8.{number}" for number in range(newest, 0, -1)), "")]
 
 
 def _older(architecture: str, variant: str, oldest: int) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from corten import digests
 from corten.contracts.descriptor import Descriptor
 from corten.errors import CortenError, InvalidArgument, ResourceExhausted
 from corten.oci_image import documents, gc_labels, media_types, unpack
+from corten.platforms import Platform
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,21 @@ def test_the_plan_of_unpacking() -> None:
     assert len({step.key for step in (*steps, *unpack.plan(layers, diff_ids))}) == 6
     with pytest.raises(InvalidArgument, match="3 layers, but its config has 2 diff ids"):
         unpack.plan(layers, diff_ids[:2])
+    besides = Descriptor("application/vnd.example.parts+json", digests.of(b"parts"), 5)
+    assert [step.layer for step in unpack.plan([layers[0], besides, layers[1]], diff_ids[:2])] == layers[:2]
+    assert len(unpack.plan([layers[0], besides], diff_ids[:2])) == 2, "its maker may have own types of layers"
+
+
+def test_features_of_platforms() -> None:
+    entry = {"mediaType": media_types.OCI_MANIFEST, "digest": digests.of(b"x"), "size": 1}
+    wanted = {"os": "linux", "architecture": "amd64", "os.features": ["erofs"]}
+    data = documents.dump({"manifests": [entry | {"platform": wanted}]})
+    (found,) = documents.index(data, "", "it").entries
+    assert found.platform == Platform("linux", "amd64", os_features=("erofs",))
+    assert documents.as_document(found.descriptor, found.platform)["platform"] == wanted
+    for wrong in ("erofs", [1], ["a"] * 65):
+        with pytest.raises(CortenError):
+            documents.index(documents.dump({"manifests": [entry | {"platform": {"os.features": wrong}}]}), "", "it")
 
 
 def test_labels_of_children_count_within_their_kind() -> None:
@@ -122,6 +138,7 @@ def test_sources_are_gathered() -> None:
         (media_types.OCI_LAYER_ZSTD, "layer"),
         (f"{media_types.OCI_LAYER_GZIP}+encrypted", "layer"),
         ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "layer"),
+        ("application/vnd.erofs.layer.v1", "layer"),
         ("text/plain", "unknown"),
         ("", "unknown"),
     ],

@@ -127,6 +127,7 @@ async def test_docker_archive_with_links_and_without_name() -> None:
         images.file(archive, "one/layer.tar", plain.data)
         images.link(archive, "two/layer.tar", "../one/layer.tar")
         images.file(archive, "c.json", config)
+        images.file(archive, "index.json", b"not that of a layout, which has a file oci-layout too")
         layers = ["one/layer.tar", "two/layer.tar"]
         images.file(archive, "manifest.json", json.dumps([{"Config": "c.json", "Layers": layers}]).encode())
     with pytest.raises(InvalidArgument, match="no name"):
@@ -208,6 +209,7 @@ BLOB = f"blobs/sha256/{digests.of(b'right').removeprefix('sha256:')}"
         (tar({"index.json": b" " * (documents.MAX_SIZE + 1)}), ResourceExhausted, "larger"),
         (tar({BLOB: b"wrong", "index.json": INDEX}), DataLoss, "not what its name says"),
         (tar({"blobs/sha256/..": b"x", "blobs/sha256/zz": b"x"}), InvalidArgument, "digest"),
+        (tar({"index.json": INDEX, "oci-layout": b'{"imageLayoutVersion":"2"}'}), InvalidArgument, r"only 1\.0\.0"),
         (tar({"manifest.json": b"{}"}), InvalidArgument, "not a list"),
         (tar({"manifest.json": b"[1]"}), InvalidArgument, "not a list"),
         (tar({"manifest.json": b'[{"Config":7}]'}), InvalidArgument, "no config"),

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 from aiohttp import web
 from corten import digests
+from corten.contracts.descriptor import Descriptor
 from corten.errors import (
     CortenError,
     DataLoss,
@@ -257,6 +258,17 @@ async def test_indexes_without_end() -> None:
         {"mediaType": media_types.OCI_INDEX, "digest": digests.of(data), "size": len(data)}, "it"
     )
     await refused(honest, InvalidArgument, "nested", Image("x", target, blobs))
+
+
+async def test_a_layer_that_the_config_knows_nothing_of_comes_along() -> None:
+    manifest = documents.load(IMAGE.blobs[IMAGE.target.digest], "it")
+    parts = Descriptor("application/vnd.example.parts+json", digests.of(b"parts"), 5)
+    data = documents.dump({**manifest, "layers": [*manifest["layers"], documents.as_document(parts)]})
+    target = Descriptor(media_types.OCI_MANIFEST, digests.of(data), len(data))
+    image, store = Image("x", target, {**IMAGE.blobs, target.digest: data, parts.digest: b"parts"}), MemoryContent()
+    async with serving(image=image) as (address, _):
+        await fetched(address, store)
+    assert store.data(parts.digest) == b"parts"
 
 
 async def test_redirects_are_followed_without_credentials() -> None:

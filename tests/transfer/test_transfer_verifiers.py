@@ -75,9 +75,8 @@ async def test_what_a_program_is_told_and_may_read(
     daemon: Daemon, registry: str, programs: Path, tmp_path: Path
 ) -> None:
     name, seen = f"{registry}/lib/five:v1", tmp_path / "seen"
-    program(
-        programs, "one", f'echo "$@" > {seen}; cat > {seen}.in; cp $DOCKER_CONFIG/config.json {seen}.auth; echo fine'
-    )
+    take = f'read -r line; echo "$line" > {seen}.in; cp $DOCKER_CONFIG/config.json {seen}.auth'
+    program(programs, "one", f'set -e; echo "$@" > {seen}; {take}; echo fine')
     async with Client(daemon.address, "told") as client:
         async with client.transfers.credentials(lambda _: Credentials("ann", "secret")) as stream:
             await pulled(client, name, stream)

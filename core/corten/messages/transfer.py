@@ -35,12 +35,17 @@ def platforms(messages: Iterable[PlatformMessage]) -> tuple[Platform, ...]:
 
 
 def platform(message: PlatformMessage) -> Platform:
-    return normalise(Platform(message.os, message.architecture, message.variant, message.os_version))
+    features = tuple(message.os_features)
+    return normalise(Platform(message.os, message.architecture, message.variant, message.os_version, features))
 
 
 def platform_message(value: Platform) -> PlatformMessage:
     return PlatformMessage(
-        os=value.os, architecture=value.architecture, variant=value.variant, os_version=value.os_version
+        os=value.os,
+        architecture=value.architecture,
+        variant=value.variant,
+        os_version=value.os_version,
+        os_features=value.os_features,
     )
 
 

@@ -21,6 +21,8 @@ MAX_SIZE = 8 << 20
 MAX_LAYERS = 4096
 MAX_ENTRIES = 4096
 """Manifests of an index."""
+MAX_FEATURES = 64
+"""Features of a platform."""
 _MAX_BLOB = 1 << 62
 
 
@@ -107,12 +109,13 @@ def as_document(value: Descriptor, platform: Platform | None = None) -> dict[str
     return document
 
 
-def platform_document(platform: Platform) -> dict[str, str]:
+def platform_document(platform: Platform) -> dict[str, Any]:
     """A platform as a JSON object."""
-    fields = {
+    fields: dict[str, Any] = {
         "architecture": platform.architecture,
         "os": platform.os,
         "os.version": platform.os_version,
+        "os.features": list(platform.os_features),
         "variant": platform.variant,
     }
     return {key: value for key, value in fields.items() if value}
@@ -137,10 +140,15 @@ def _entry(value: object, what: str) -> IndexEntry:
 
 
 def _platform(document: Mapping[str, Any], what: str) -> Platform:
-    fields = [document.get(key) or "" for key in ("os", "architecture", "variant", "os.version")]
-    if not all(isinstance(field, str) for field in fields):
+    os, architecture, variant, version = [
+        document.get(key) or "" for key in ("os", "architecture", "variant", "os.version")
+    ]
+    if not all(isinstance(each, str) for each in (os, architecture, variant, version)):
         raise InvalidArgument(f"{what}: its platform is malformed")
-    return normalise(Platform(*fields))
+    features = _list(document, "os.features", MAX_FEATURES, what)
+    if not all(isinstance(feature, str) for feature in features):
+        raise InvalidArgument(f"{what}: the features of its platform are malformed")
+    return normalise(Platform(os, architecture, variant, version, tuple(features)))
 
 
 def _subject(document: Mapping[str, Any], what: str) -> str:

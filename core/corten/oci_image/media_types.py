@@ -40,6 +40,7 @@ _LAYERS = (
     DOCKER_LAYER,
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.erofs.layer.v1",
 )
 
 

@@ -23,6 +23,7 @@ from corten.labels import MAX_SIZE
 from corten.values import dataclass
 
 from . import gc_labels
+from .media_types import is_layer
 
 SNAPSHOT_REF = "containerd.io/snapshot.ref"
 """On a snapshot in the making: the name it is to be committed under (remote snapshotters look at it)."""
@@ -103,6 +104,18 @@ def absent_label(layers: Sequence[Descriptor]) -> str:
     return ",".join([*shown, *([f"+{more}"] if more else [])])
 
 
+def unpackable(layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> Sequence[Descriptor]:
+    """The layers of an image that are unpacked, one for each diff id.
+
+    A manifest may have others besides, a list of parts say, which its config knows nothing of; where all have a diff
+    id, all are unpacked, whatever their media types. Raises InvalidArgument if they do not agree.
+    """
+    found = layers if len(layers) == len(diff_ids) else [each for each in layers if is_layer(each.media_type)]
+    if len(found) != len(diff_ids):
+        raise InvalidArgument(f"it has {len(found)} layers, but its config has {len(diff_ids)} diff ids")
+    return found
+
+
 def plan(
     layers: Sequence[Descriptor], diff_ids: Sequence[str], *, reference: str = "", manifest: str = ""
 ) -> tuple[UnpackStep, ...]:
@@ -110,8 +123,7 @@ def plan(
 
     Raises InvalidArgument if the config has not a diff id for each layer.
     """
-    if len(layers) != len(diff_ids):
-        raise InvalidArgument(f"image: {len(layers)} layers, but its config has {len(diff_ids)} diff ids")
+    layers = unpackable(layers, diff_ids)
     chain = chain_ids(diff_ids)
     steps = []
     for number, (diff_id, parent, name) in enumerate(zip(diff_ids, ["", *chain], chain, strict=False)):

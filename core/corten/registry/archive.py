@@ -24,6 +24,7 @@ from .tarstream import Member, Readable, TarStream
 
 _DOCUMENTS = ("index.json", "manifest.json", "oci-layout")
 _HEAD = 4
+_LAYOUT = "1.0.0"
 
 
 async def import_archive(
@@ -36,11 +37,9 @@ async def import_archive(
     for a document that is too large, DataLoss for a blob that is not what its name says.
     """
     contents = await _store_all(file, sink, progress, run)
-    if "index.json" in contents.documents:
+    if _is_layout(contents):
         return await oci_layout.images(contents, sink, name)
-    if "manifest.json" in contents.documents:
-        return await docker_archive.images(contents, sink, name)
-    raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
+    return await docker_archive.images(contents, sink, name)
 
 
 async def taken_in(
@@ -53,11 +52,24 @@ async def taken_in(
 ) -> TakenIn:
     """As `import_archive`, for whoever names the images himself; `compress` is for the layers of docker archives."""
     contents = await _store_all(file, sink, progress, run)
-    if "index.json" in contents.documents:
+    if _is_layout(contents):
         return await oci_layout.taken_in(contents, sink)
-    if "manifest.json" in contents.documents:
-        return await docker_archive.taken_in(contents, sink, compress)
-    raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
+    return await docker_archive.taken_in(contents, sink, compress)
+
+
+def _is_layout(contents: Contents) -> bool:
+    """Whether it is an image layout, which the file `oci-layout` says; else it is what `docker save` wrote.
+
+    Both may be in one archive. Raises InvalidArgument if it is neither, or a layout of a version that is not known.
+    """
+    found = contents.documents
+    if "oci-layout" in found:
+        version = documents.load(found["oci-layout"], "oci-layout of the archive").get("imageLayoutVersion")
+        if version not in (None, "", _LAYOUT):
+            raise InvalidArgument(f"archive: it is an image layout of version {version!r}, and only {_LAYOUT} is known")
+    if not {"index.json", "manifest.json"} & found.keys():
+        raise InvalidArgument("archive: it has neither index.json nor manifest.json, so it is no archive of images")
+    return "index.json" in found and ("oci-layout" in found or "manifest.json" not in found)
 
 
 async def _store_all(file: Readable, sink: BlobSink, show: Show, run: Run) -> Contents:

@@ -11,6 +11,7 @@ from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImageConfig, Index, IndexEntry, Manifest
+from corten.oci_image.unpack import unpackable
 from corten.platforms import Platform, best, rank
 from corten.references import Reference
 from corten.values import dataclass
@@ -204,9 +205,10 @@ def check(reference: Reference, fetched: FetchedManifest, platforms: Sequence[Pl
     """
     if fetched.config is None:
         raise InvalidArgument(f"{reference}: it is not a container image")
-    layers, diff_ids = len(fetched.manifest.layers), len(fetched.config.diff_ids)
-    if layers != diff_ids:
-        raise InvalidArgument(f"image {reference}: it has {layers} layers, but its config has {diff_ids} diff ids")
+    try:
+        unpackable(fetched.manifest.layers, fetched.config.diff_ids)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"image {reference}: {error.message}") from None
     made_for = fetched.config.platform
     if platforms and made_for.os and all(rank(wanted, made_for) is None for wanted in platforms):
         raise NotFound(

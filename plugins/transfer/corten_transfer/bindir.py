@@ -83,7 +83,7 @@ class BinDir:
 
     def _run(self, program: Path, name: str, target: Descriptor, env: Mapping[str, str]) -> Outcome:
         argv = [str(program), "-name", name, "-digest", target.digest, "-stdin-media-type", MEDIA_TYPE]
-        payload = json.dumps(documents.as_document(target)).encode()
+        payload = f"{json.dumps(documents.as_document(target))}\n".encode()  # a whole line, for `read` in a shell
         outcome = run(argv, payload, env, self.timeout)
         for line in outcome.stderr.splitlines():
             log.debug("image verifier %s: %s", program.name, line)

@@ -16,7 +16,7 @@ from corten.values import dataclass
 
 assert sys.platform != "win32"
 
-MAX_OUTPUT = 16 << 10
+MAX_OUTPUT = 32 << 10
 """Bytes of each output that are kept; the rest is read and dropped, so that no program waits for it."""
 _READ = 64 << 10
 
