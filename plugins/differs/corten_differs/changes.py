@@ -54,19 +54,22 @@ class Walk:
         root = Change(b"", os.lstat(self._trees.upper), not self._differs(b"", os.lstat(self._trees.lower)))
         if not root.unchanged:
             yield root
-        yield from self._directory(b"", [], self._trees.hint is not None)
+        yield from self._directory(b"", [], self._trees.hint is not None, there=True)
 
-    def _directory(self, path: bytes, unsaid: list[Change], guided: bool) -> Iterator[Change]:
-        """The changes below a directory; `unsaid` are the unchanged directories above, yielded before the first one."""
-        for name, inner_guided in self._candidates(path, guided):
+    def _directory(self, path: bytes, unsaid: list[Change], guided: bool, *, there: bool) -> Iterator[Change]:
+        """The changes below a directory; `unsaid` are the unchanged directories above, yielded before the first one.
+
+        `there`: it was a directory before too. Where it was a link, what that leads to is no part of it.
+        """
+        for name, inner_guided in self._candidates(path, guided, there):
             inner = path + b"/" + name if path else name
-            for change in self._entry(inner, inner_guided):
+            for change in self._entry(inner, inner_guided, there):
                 yield from unsaid
                 unsaid.clear()
                 yield change
 
-    def _entry(self, path: bytes, guided: bool) -> Iterator[Change]:
-        before, after = _lstat(self._trees.lower, path), _lstat(self._trees.upper, path)
+    def _entry(self, path: bytes, guided: bool, there: bool) -> Iterator[Change]:
+        before, after = _lstat(self._trees.lower, path) if there else None, _lstat(self._trees.upper, path)
         if after is None:
             if before is not None:
                 yield Change(path, None)
@@ -79,14 +82,16 @@ class Walk:
         own = Change(path, after, not changed)
         if changed:
             yield own
-        yield from self._directory(path, [] if changed else [own], guided)
+        was_directory = before is not None and stat.S_ISDIR(before.st_mode)
+        yield from self._directory(path, [] if changed else [own], guided, there=was_directory)
 
-    def _candidates(self, path: bytes, guided: bool) -> list[tuple[bytes, bool]]:
+    def _candidates(self, path: bytes, guided: bool, there: bool) -> list[tuple[bytes, bool]]:
         """Names that may have changed, sorted, and whether the upper directory may guide below each."""
         hint = _under(self._trees.hint or b"", path)
         if guided and not _hides(hint):
             return [(name, True) for name in sorted(_names(hint))]
-        names = _names(_under(self._trees.lower, path)) | _names(_under(self._trees.upper, path))
+        before = _names(_under(self._trees.lower, path)) if there else set()
+        names = before | _names(_under(self._trees.upper, path))
         return [(name, False) for name in sorted(names)]
 
     def _differs(self, path: bytes, before: os.stat_result) -> bool:

@@ -77,13 +77,18 @@ def enter(mounts: Sequence[Mount], target: str) -> Tree:
         plan = Destination()  # not empty: which marks are whose could not be told apart
     with mapped(f"enter {plan.direct or target}"):
         tree = _open(plan, mounts, target)
-        os.fchdir(tree.root)
-        os.chroot(".")
+        leave_host(tree.root)
         os.close(tree.root)
-        # From here on an import would run what lies in the tree.
-        sys.meta_path.clear()
-        _leave_network()
         return Tree(_directory("/"), tree.lower, tree.opaque, not inside, plan.unseen)
+
+
+def leave_host(root: int | str) -> None:
+    """Make a directory the root of this process, which reaches no files and no network of the host any more."""
+    os.chdir(root)
+    os.chroot(".")
+    # From here on an import would run what lies in the tree.
+    sys.meta_path.clear()
+    _leave_network()
 
 
 def private_mounts() -> None:

@@ -19,7 +19,7 @@ assert sys.platform != "win32"
 
 from . import tar_header as tar
 from .changes import Change, Trees, Walk
-from .entering import private_mounts
+from .entering import leave_host, private_mounts
 from .tar_writer import END, Member, header, padding
 from .xattrs import read_xattrs
 
@@ -41,21 +41,27 @@ def compare(payload: bytes, fds: Sequence[int]) -> bytes:
     sys.setrecursionlimit(20000)
     with mapped("compare"):
         private_mounts()
-        trees = mount_trees(lower, upper, request["target"])
+        trees = enter_trees(lower, upper, request["target"])
         output = Output(fds[0], request["compression"])
         write_layer(trees, output, request["epoch"])
     return json.dumps({"digest": output.digest(), "size": output.size}).encode()
 
 
-def mount_trees(lower: Sequence[Mount], upper: Sequence[Mount], target: str) -> Trees:
-    """Mount both for reading in a small file system at `target`; no mounts are an empty tree."""
+def enter_trees(lower: Sequence[Mount], upper: Sequence[Mount], target: str) -> Trees:
+    """Mount both for reading in a small file system at `target`, the root of this process from then on.
+
+    So no link leads to the host's files, whether an image has it or a container puts it in a directory's place
+    meanwhile. No mounts are an empty tree.
+    """
     syscalls.mount("tmpfs", target, "tmpfs", 0, "mode=700,size=1m")
-    for name, mounts in (("lower", lower), ("upper", upper)):
+    hint = guide(lower, upper)
+    guiding = [Mount("bind", os.fsdecode(hint), options=("bind",))] if hint else []
+    for name, mounts in (("lower", lower), ("upper", upper), ("hint", guiding)):
         path = os.path.join(target, name)
         os.mkdir(path)
         mount.mount_all(options.read_only(mounts), path)
-    root = os.fsencode(target)
-    return Trees(root + b"/lower", root + b"/upper", guide(lower, upper))
+    leave_host(target)
+    return Trees(b"/lower", b"/upper", b"/hint" if hint else None)
 
 
 def guide(lower: Sequence[Mount], upper: Sequence[Mount]) -> bytes | None:
