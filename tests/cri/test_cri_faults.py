@@ -21,6 +21,12 @@ case "$*" in
 esac
 exec runc "$@"
 """
+RUNC_DELETE = """#!/bin/sh
+case "$*" in
+*" delete "*) if rm {folder}/fail-once 2>/dev/null; then echo 'level=error msg="not now"' >&2; exit 1; fi ;;
+esac
+exec runc "$@"
+"""
 CNI = """#!/bin/sh
 if [ "$CNI_COMMAND" = VERSION ]; then echo '{{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}}'; exit 0; fi
 [ -e {folder}/fail ] && {{ echo '{{"cniVersion":"1.0.0","code":100,"msg":"no network today"}}'; exit 1; }}
@@ -35,6 +41,7 @@ def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriNode]:
     folder = tmp_path_factory.mktemp("frail")
     for verb in ("create", "start"):
         program(folder / f"runc-{verb}", RUNC.format(verb=f" {verb} ", folder=folder))
+    program(folder / "runc-delete", RUNC_DELETE.format(folder=folder))
     program(folder / "bin/broken", CNI.format(folder=folder))
     (folder / "broken.d").mkdir()
     (folder / "broken.d/1.conflist").write_text(
@@ -45,6 +52,7 @@ def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriNode]:
       runtimes:
         create: {{options: {{BinaryName: {folder}/runc-create}}}}
         start: {{options: {{BinaryName: {folder}/runc-start}}}}
+        delete: {{options: {{BinaryName: {folder}/runc-delete}}}}
         network: {{cni_conf_dir: {folder}/broken.d}}
 """
     with cri_node(folder / "node", extra, bin_dirs=f"/usr/lib/cni, {folder}/bin") as node:
@@ -82,6 +90,23 @@ async def test_a_runc_that_fails_is_told_and_leaves_nothing_running(frail: CriNo
         fail.unlink()
         again = await cri.started(pod, "sleep", "1000")
         assert (await cri.status(again)).state == pb.CONTAINER_RUNNING
+
+
+async def test_a_pod_is_stopped_although_its_pause_process_cannot_be_deleted_at_once(
+    frail: CriNode, fail: Path
+) -> None:
+    once = fail.with_name("fail-once")
+    async with frail.client() as cri:
+        pod = await cri.run_pod(handler="delete")
+
+        async def paused() -> bool:
+            return bool((await cri.pod_info(pod))["pid"])
+
+        await until(paused, "the pod has a pause process")
+        once.touch()
+        await cri.stop_pod(pod)
+        assert not once.exists()
+        assert (await cri.pod_info(pod))["pid"] == 0
 
 
 async def test_a_network_that_fails_leaves_no_pod_and_the_name_free(frail: CriNode, fail: Path) -> None:

@@ -13,6 +13,7 @@ from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.contracts.runtime import Exit, Task
 from corten.errors import CortenError, NotFound
 
+from ..deleting import delete_ended
 from ..parts import Parts
 from ..pods import nri_pods
 from ..state.containers import UNKNOWN_EXIT, Container
@@ -20,9 +21,8 @@ from . import nri_containers
 
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0
-"""Seconds between two attempts at an ended task that cannot be deleted."""
 ATTEMPTS = 30
+"""At deleting an ended task."""
 
 
 class Exits:
@@ -100,16 +100,13 @@ class Exits:
             exit = await task.wait()
         except NotFound:
             exit = Exit(0, UNKNOWN_EXIT, time.time_ns())
-        for attempt in range(ATTEMPTS):
-            try:
-                await task.delete()
-                break
-            except NotFound:
-                break
-            except CortenError as error:
-                log.warning("container %s: its task cannot be deleted (attempt %d): %s", task.id, attempt + 1, error)
-                await self.record(task.id, exit)
-                await asyncio.sleep(PAUSE)
+
+        async def failed(error: CortenError) -> None:
+            log.warning("container %s: its task cannot be deleted: %s", task.id, error)
+            await self.record(task.id, exit)
+
+        with suppress(CortenError):
+            await delete_ended(task, ATTEMPTS, failed)
         await self.record(task.id, exit)
 
     async def _save(self, container: Container) -> None:

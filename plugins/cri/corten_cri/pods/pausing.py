@@ -26,6 +26,7 @@ from corten.oci.options import Namespaces, Resources, Security, SpecOptions, Use
 
 from ..annotations import of_pod
 from ..contracts import NAMESPACE
+from ..deleting import delete_ended
 from ..parts import SCOPE, Parts
 from ..state.pods import Pod, PodState
 from ..state.store import kept_labels
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 OOM_SCORE = -998
 """As the kubelet wants a pod's own process."""
 KILL = 9
+ATTEMPTS = 3
+"""At deleting the task of one that has ended, within a call."""
 LULL = 1.0
 """Seconds after a pod is ready before it gets a process that nothing waits for, so that its containers start first."""
 _USER = 65535
@@ -226,7 +229,11 @@ async def _ended(task: Task) -> None:
         with suppress(NotFound):
             await task.kill(KILL, all=True)
         await task.wait()
-    await task.delete()
+
+    async def failed(error: CortenError) -> None:
+        log.warning("pod sandbox %s: the task of its pause process cannot be deleted: %s", task.id, error)
+
+    await delete_ended(task, ATTEMPTS, failed)
 
 
 def _unwatched(pod: Pod, task: Task) -> None:
