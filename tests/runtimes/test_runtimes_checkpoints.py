@@ -132,14 +132,19 @@ async def test_options_of_a_checkpoint_reach_runc(runtime: Any, world: World, in
         pytest.skip("no criu on PATH: the shim says so before it calls runc")
     wanted = oci_pb2.CheckpointOptions(
         open_tcp=True, external_unix_sockets=True, terminal=True, file_locks=True, empty_namespaces=["network"],
-        cgroups_mode="soft",
+        cgroups_mode="soft", work_path=f"{world.folder}/logs", parent_path="../before",
     )  # fmt: skip
     packed = AnyValue("containerd.runc.v1.CheckpointOptions", wanted.SerializeToString())
     await task.checkpoint(f"{world.folder}/to", packed)
     flags = called(world, "checkpoint")[-1]
-    assert {"--image-path": f"{world.folder}/to", "--empty-ns": "network", "--manage-cgroups-mode": "soft"}.items() <= (
-        flags.items()
-    )
+    expected = {
+        "--image-path": f"{world.folder}/to",
+        "--work-path": f"{world.folder}/logs",
+        "--parent-path": "../before",
+        "--empty-ns": "network",
+        "--manage-cgroups-mode": "soft",
+    }
+    assert expected.items() <= flags.items()
     assert {"--tcp-established", "--ext-unix-sk", "--shell-job", "--file-locks", "--leave-running"} <= flags.keys()
 
 

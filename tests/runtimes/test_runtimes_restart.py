@@ -14,7 +14,7 @@ import pytest
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Status, Stdio
-from corten.errors import NotFound
+from corten.errors import FailedPrecondition, NotFound
 from corten_runtimes.config import RuncConfig
 from counts import count
 from runtimes.conftest import clear
@@ -208,6 +208,34 @@ async def test_an_execs_exit_is_told_after_a_restart(world: World) -> None:
         again = await second.get(NAMESPACE, "host")
         assert (await again.wait("job")).status == 8
         assert (await again.delete("job")).status == 8
+    finally:
+        await clear(second)
+        await second.close()
+
+
+async def test_what_an_earlier_daemon_started_is_not_started_again(world: World, shims: Any) -> None:
+    root = oci_pb2.Options(root=str(world.folder / "runc"))
+    runc = RuntimeInfo(RUNC, AnyValue("containerd.runc.v1.Options", root.SerializeToString()))
+    task = await shims.create(NAMESPACE, "host", replace(world.options("/bin/sleep", "60"), runtime=runc))
+    await task.start()
+    for exec_id in ("runs", "waits"):
+        await task.exec(exec_id, process(["/bin/sleep", "60"]), Stdio())
+    await task.start("runs")
+    await shims.close()
+    second = await world.runtime()
+    try:
+        again = await second.get(NAMESPACE, "host")
+        with pytest.raises(FailedPrecondition):
+            await again.start("runs")
+        assert await again.start("waits") > 0
+        for exec_id in ("runs", "waits"):
+            await again.kill(9, exec_id)
+            assert (await again.wait(exec_id)).status == 137
+            await again.delete(exec_id)
+        assert (await again.state()).status == Status.RUNNING
+        await again.kill(9)
+        assert (await again.wait()).status == 137
+        await again.delete()
     finally:
         await clear(second)
         await second.close()

@@ -123,6 +123,7 @@ async def check_errors(runtime: Runtime, make: MakeOptions, folder: Path) -> Non
     await task.start()
     await task.exec("bad", _process(make, ["/no/such/program"]), Stdio())
     await _refused(CortenError, task.start("bad"))
+    await _refused(FailedPrecondition, task.start("bad"))
     await task.delete("bad")
     for call in (task.wait("no"), task.state("no"), task.kill(9, "no"), task.delete("no"), task.start("no")):
         await _refused(NotFound, call)

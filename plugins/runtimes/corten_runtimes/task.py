@@ -82,6 +82,8 @@ class ShimTask:
         self._link: Link | None = None
         self._waits: dict[str, asyncio.Task[Exit]] = {}
         self._started: set[str] = set()
+        """Execs of a shim of another make whose start was asked for."""
+        self._adopted = False
         self.on_hang: Callable[[], None] | None = None
         """Called when the shim does not even answer a SIGKILL."""
         self.pid_ = 0
@@ -114,7 +116,7 @@ class ShimTask:
             answer = await self._call("Connect", request, pb.ConnectResponse, timeout=timeout)
         except NotFound:
             return False
-        self.pid_ = answer.task_pid
+        self.pid_, self._adopted = answer.task_pid, True
         return answer.task_pid > 0 or await self._known()
 
     async def _known(self) -> bool:
@@ -142,16 +144,14 @@ class ShimTask:
         self.pid_ = (await self._call("Create", request, pb.CreateTaskResponse, timeout=LONG)).pid
 
     async def start(self, exec_id: str = "") -> int:
-        if (
-            exec_id in self._started
-        ):  # containerd's shim of 2.4 counts wrong, and panics at the end, if it is asked twice
-            raise FailedPrecondition(f"exec {exec_id!r} of task {self._id!r}: cannot start: it was started before")
-        if exec_id:
-            self._expect_move()
         request = pb.StartRequest(id=self._id, exec_id=exec_id)
-        pid = (await self._call("Start", request, pb.StartResponse, timeout=LONG)).pid
-        if exec_id:
-            self._started.add(exec_id)
+        try:
+            if exec_id:
+                await self._begin(exec_id)
+            pid = (await self._call("Start", request, pb.StartResponse, timeout=LONG)).pid
+        except NotFound:
+            self._started.discard(exec_id)
+            raise
         told = self._streams.told(exec_id) if self._streams is not None else None
         if told is not None and told.stdin == f"{CRI_STDIN}?once":
             # The shim holds the FIFO open too, and ends stdin only when both have closed it.
@@ -159,6 +159,18 @@ class ShimTask:
                 "CloseIO", pb.CloseIORequest(id=self._id, exec_id=exec_id, stdin=True), Empty, timeout=SHORT
             )
         return pid
+
+    async def _begin(self, exec_id: str) -> None:
+        """Refuse a second start, also after one that failed: of that containerd's shim of 2.4 panics.
+
+        The own shim knows by itself what can be started, such as an exec that was refused while its task was paused.
+        """
+        if self._streams is not None:
+            begun = exec_id in self._started
+            self._started.add(exec_id)
+            if begun or (self._adopted and (await self.state(exec_id)).status != Status.CREATED):
+                raise FailedPrecondition(f"exec {exec_id!r} of task {self._id!r}: cannot start: it was started before")
+        self._expect_move()
 
     async def state(self, exec_id: str = "") -> ProcessState:
         request = pb.StateRequest(id=self._id, exec_id=exec_id)

@@ -200,12 +200,15 @@ class Container:
         finally:
             os.unlink(path)
 
-    def checkpoint(self, path: str, flags: Sequence[str], exits: bool) -> Steps[None]:
-        """Write its state to the folder `path` with criu. Raises Unimplemented without one."""
+    def checkpoint(self, path: str, work: str, flags: Sequence[str], exits: bool) -> Steps[None]:
+        """Write its state to the folder `path` with criu, whose log goes to the folder `work`.
+
+        Raises Unimplemented without a criu.
+        """
         self.init.require("checkpoint")
         if shutil.which("criu") is None:
             raise Unimplemented(f"task {self.id!r}: cannot checkpoint: no criu on PATH (install it)")
-        work = self.making.runc.criu_work_path or f"{self.making.bundle}/criu-work"
+        work = work or self.making.runc.criu_work_path or f"{self.making.bundle}/criu-work"
         leave = [] if exits else ["--leave-running"]
         yield from self._runc(["checkpoint", "--image-path", path, "--work-path", work, *flags, *leave, self.id])
         self._announce.checkpointed(self, path)

@@ -201,7 +201,7 @@ class TaskService:
             options.ParseFromString(request.options.value)
         path = options.image_path or request.path
         container = self._container(request.id)
-        yield from container.checkpoint(path, _checkpoint_flags(options), options.exit)
+        yield from container.checkpoint(path, options.work_path, _checkpoint_flags(options), options.exit)
         return Empty()
 
     def stats(self, request: task.StatsRequest) -> Steps[task.StatsResponse]:
@@ -302,4 +302,6 @@ def _checkpoint_flags(options: oci_pb2.CheckpointOptions) -> list[str]:
         words += ["--empty-ns", namespace]
     if options.cgroups_mode:
         words += ["--manage-cgroups-mode", options.cgroups_mode]
+    if options.parent_path:
+        words += ["--parent-path", options.parent_path]
     return words
