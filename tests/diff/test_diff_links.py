@@ -78,3 +78,22 @@ def test_a_link_that_comes_meanwhile(host: Path, differ: WalkingDiffer, memory_b
     work.join()
     with tarfile.open(fileobj=io.BytesIO(content.data(made[0].digest))) as tar:
         assert b"secret" not in [tar.extractfile(each).read() for each in tar if each.name == "folder/secret"]  # type: ignore[union-attr]
+
+
+def test_every_name_of_a_file_tells_all_of_it(differ: WalkingDiffer, memory_backed: Path) -> None:
+    """docker, podman and buildah set owner, mode, time and attributes anew by the entry of a hard link."""
+    upper, content = memory_backed / "upper", MemoryContent()
+    upper.mkdir()
+    (upper / "first").write_text("data")
+    os.setxattr(upper / "first", "user.key", b"value")
+    os.chown(upper / "first", 3, 4)
+    (upper / "first").chmod(0o4711)
+    os.utime(upper / "first", (1_600_000_000, 1_600_000_000))
+    (upper / "second").hardlink_to(upper / "first")
+    made = differ.compare([], bind(upper), content, media_type=PLAIN)
+    with tarfile.open(fileobj=io.BytesIO(content.data(made.digest))) as tar:
+        first, second = tar.getmember("first"), tar.getmember("second")
+    assert (second.type, second.linkname) == (tarfile.LNKTYPE, "first")
+    for field in ("uid", "gid", "mode", "mtime", "pax_headers"):
+        assert getattr(second, field) == getattr(first, field), field
+    assert first.mtime == 1_600_000_000

@@ -7,6 +7,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import zstandard
@@ -182,13 +183,13 @@ def _write_file(
     if stat.S_ISSOCK(found.st_mode):
         return None  # archives have no sockets
     path = root + b"/" + change.path if change.path else root
+    target = os.readlink(path) if stat.S_ISLNK(found.st_mode) else b""
+    made = member(change.path, found, epoch, link=target, xattrs=read_xattrs(path))
     if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
         first = seen.setdefault((found.st_dev, found.st_ino), change.path)
         if first != change.path:
-            linked = Member(change.path, tar.LINK, stat.S_IMODE(found.st_mode), link=first)
-            return output.write(header(linked))
-    target = os.readlink(path) if stat.S_ISLNK(found.st_mode) else b""
-    made = member(change.path, found, epoch, link=target, xattrs=read_xattrs(path))
+            # With all that is known of the file: docker, podman and buildah set it anew by every name.
+            return output.write(header(replace(made, kind=tar.LINK, size=0, link=first)))
     if made.kind == tar.REGULAR:
         return _write_data(path, made, output)
     return output.write(header(made))
