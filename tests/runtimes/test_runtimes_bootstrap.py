@@ -106,6 +106,11 @@ def fake_shim(world: World, answer: bytes) -> str:
     return str(path)
 
 
+def CANCELLING(_: bytes) -> bytes:  # noqa: N802  a value among answers
+    """What a server that stops gives for calls under way."""
+    raise AssertionError
+
+
 @asynccontextmanager
 async def grpc_shim(path: str, answers: dict[str, Callable[[bytes], bytes]]) -> AsyncIterator[list[tuple[str, bytes]]]:
     """A gRPC server of bytes: what it was asked, in order."""
@@ -119,6 +124,8 @@ async def grpc_shim(path: str, answers: dict[str, Callable[[bytes], bytes]]) -> 
                 if found is None:
                     await context.abort(grpc.StatusCode.NOT_FOUND, "no such thing here")
                     raise AssertionError
+                if found is CANCELLING:
+                    await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
                 return found(request)
 
             return grpc.unary_unary_rpc_method_handler(answer)
@@ -190,16 +197,20 @@ async def test_a_shim_that_speaks_grpc_and_task_v3(world: World) -> None:
 
 
 @pytest.mark.integration
-async def test_a_grpc_shim_that_goes_away_is_lost(world: World) -> None:
+@pytest.mark.parametrize("cancelled", [False, True], ids=["refused", "cancelled"])
+async def test_a_grpc_shim_that_goes_away_is_lost(world: World, cancelled: bool) -> None:
+    """Whatever becomes of the Wait that is under way."""
     socket = f"{world.folder}/grpc.sock"
     answer = json.dumps({"version": 3, "address": f"unix://{socket}", "protocol": "grpc"}).encode()
     answers = {"/containerd.task.v3.Task/Create": lambda _: field(1, 4242)}
+    answers |= {"/containerd.task.v3.Task/Wait": CANCELLING} if cancelled else {}
     runtime = await world.runtime()
     try:
-        async with grpc_shim(socket, answers):
+        async with grpc_shim(socket, answers) as asked:
             options = replace(world.options("/bin/true"), rootfs=(), runtime=RuntimeInfo(fake_shim(world, answer)))
             task = await runtime.create(NAMESPACE, "t", options)
             waiting = asyncio.ensure_future(task.wait())
+            await eventually(lambda: asked[-1][0].endswith("/Wait"))
         assert (await asyncio.wait_for(waiting, 30)).status == 137
         with pytest.raises((NotFound, Unavailable)):
             await task.state()
