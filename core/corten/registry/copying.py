@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from corten import heap
 from corten import labels as label_rules
 from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, Unavailable
@@ -53,7 +54,8 @@ async def copy_blob(
                 await writer.truncate()
             arrival.begin(writer.fileno())
             try:
-                await _fill(registry, reference, descriptor, _Behind(writer, arrival), show)
+                with heap.busy(descriptor.size):
+                    await _fill(registry, reference, descriptor, _Behind(writer, arrival), show)
             finally:
                 arrival.close()
             problem = await _commit(writer, descriptor, wanted)

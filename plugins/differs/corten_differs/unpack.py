@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from corten import heap
 from corten.contracts.mounts import Mount
 from corten.errors import CortenError, DataLoss, Internal, Unavailable, mapped
-from corten.linux import heap, syscalls
+from corten.linux import syscalls
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"

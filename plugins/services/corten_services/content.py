@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import closing
 
+from corten import heap
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentStore
 from corten.contracts.metadata import Metadata
@@ -79,11 +80,13 @@ class ContentService:
         first = await anext(requests, None)
         if first is None:
             raise InvalidArgument("content write: the client sent no message; the first one must have a ref")
-        async with held(self._pools, "content", opener(self._store(call), first)) as session:
-            request: pb.WriteContentRequest | None = first
-            while request is not None:
-                yield await session.run(session.resource.answer, request)
-                request = None if request.action == pb.COMMIT else await anext(requests, None)
+        opening = opener(self._store(call), first)
+        with heap.busy(first.total):
+            async with held(self._pools, "content", opening) as session:
+                request: pb.WriteContentRequest | None = first
+                while request is not None:
+                    yield await session.run(session.resource.answer, request)
+                    request = None if request.action == pb.COMMIT else await anext(requests, None)
 
     async def abort(self, request: pb.AbortRequest, call: CallContext) -> Empty:
         await self._pools.run("content", self._store(call).abort, named(request.ref, "ref"))
