@@ -19,11 +19,11 @@ REFERRER = f"{_CONTENT}referrer.sha256."
 """On a document, before the start of its digest: an index or manifest about it, as in containerd (2.3) and dockerd."""
 _SNAPSHOT = "containerd.io/gc.ref.snapshot."
 _PORT = re.compile(r":[0-9]+$")
-_PARTS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config", "unknown": ""}
+_PARTS = {"index": "", "manifest": "m.", "layer": "l.", "config": "config", "unknown": ""}
 
 
 def of_children(children: Sequence[Descriptor]) -> dict[str, str]:
-    """For an index or manifest: `….config`, `….l.N`, `….m.N` or `….N`, each with the digest of a child.
+    """For an index or manifest: `….config`, `….l.N`, `….m.N` or, also for an index, `….N`, with the digest of a child.
 
     The numbers count within a kind, in the order of the document; all children are named, fetched or not.
     """

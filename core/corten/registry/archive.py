@@ -8,6 +8,7 @@ The archive is read once, front to back, and may come from a pipe; blobs go stra
 import asyncio
 import posixpath
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from corten import digests
 from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
 from corten.oci_image import documents
 from corten.oci_image.model import ImportedImage
+from corten.platforms import Platform
 
 from . import docker_archive, oci_layout
 from .contents import Contents, Stored, TakenIn, clean
@@ -49,12 +51,17 @@ async def taken_in(
     progress: Show = ignore,
     run: Run = asyncio.to_thread,
     compress: docker_archive.Compress | None = None,
+    platforms: Sequence[Platform] = (),
 ) -> TakenIn:
-    """As `import_archive`, for whoever names the images himself; `compress` is for the layers of docker archives."""
+    """As `import_archive`, for whoever names the images himself; `compress` is for the layers of docker archives.
+
+    What is for other platforms than these is not kept. Raises NotFound if all is, InvalidArgument if what is for these
+    is not complete.
+    """
     contents = await _store_all(file, sink, progress, run)
     if _is_layout(contents):
-        return await oci_layout.taken_in(contents, sink)
-    return await docker_archive.taken_in(contents, sink, compress)
+        return await oci_layout.taken_in(contents, sink, platforms)
+    return await docker_archive.taken_in(contents, sink, compress, platforms)
 
 
 def _is_layout(contents: Contents) -> bool:

@@ -1,19 +1,20 @@
 """The images of what `docker save` wrote, once its members are in the sink: a manifest is made for each."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from corten import digests, references
 from corten.contracts.descriptor import Descriptor
-from corten.errors import InvalidArgument
+from corten.errors import InvalidArgument, NotFound
 from corten.oci_image import documents, media_types
 from corten.oci_image.model import ImportedImage
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 from corten.platforms import Platform
 
 from .contents import Contents, Stored, TakenIn
+from .oci_layout import check_platform
 from .sink import BlobSink, store_document
 from .tarstream import compression
 
@@ -39,15 +40,27 @@ async def images(contents: Contents, sink: BlobSink, name: str) -> list[Imported
     return found
 
 
-async def taken_in(contents: Contents, sink: BlobSink, compress: Compress | None) -> TakenIn:
-    """One image for each tag, and one for each that has no tags, with an index of all."""
-    found, entries = list[Descriptor](), list[dict[str, Any]]()
+async def taken_in(
+    contents: Contents, sink: BlobSink, compress: Compress | None, platforms: Sequence[Platform] = ()
+) -> TakenIn:
+    """One image for each tag, and one for each that has no tags, with an index of all that are for the platforms.
+
+    Raises NotFound if there are none.
+    """
+    found, entries, others = list[Descriptor](), list[dict[str, Any]](), list[NotFound]()
     for entry in _entries(contents.documents["manifest.json"]):
         made = await _store_manifest(entry, contents, sink, compress)
+        try:
+            check_platform(made.platform, platforms)
+        except NotFound as error:
+            others.append(error)
+            continue
         tags = [references.parse(tag) for tag in _texts(entry, "RepoTags")]
         named = [replace(made.target, annotations={IMAGE_NAME: str(tag), REF_NAME: tag.object}) for tag in tags]
         found += named or [made.target]
         entries += [documents.as_document(target, made.platform) for target in named or [made.target]]
+    if not found:
+        raise others[0]
     data = _dump({"schemaVersion": 2, "manifests": entries})
     index = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
     await store_document(sink, index, data, found)

@@ -1,14 +1,18 @@
 """The images of an OCI image layout, once its blobs are in the sink."""
 
+from collections.abc import Sequence
+
 from corten import digests, references
 from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
-from corten.oci_image.model import ImportedImage, Index
+from corten.oci_image.model import ImportedImage, Index, IndexEntry
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME, SUBJECT
+from corten.platforms import Platform, rank
 
 from .contents import Contents, TakenIn
 from .sink import BlobSink, store_document
+from .tree import Wanted, select
 
 MAX_NESTING = 4
 
@@ -16,19 +20,20 @@ MAX_NESTING = 4
 async def images(contents: Contents, sink: BlobSink, name: str) -> list[ImportedImage]:
     """Label what is reachable from index.json; the images by their names there, else by `name`."""
     index = _index(contents)
-    found = [ImportedImage(_name(target, name), target) for target in _targets(index)]
+    found = [ImportedImage(_name(entry.descriptor, name), entry.descriptor) for entry in _entries(index)]
     for image in found:
-        await _label(image.target, sink, required=True)
+        await _label(image.target, sink, ())
     await _label_referrers(index, sink)
     return found
 
 
-async def taken_in(contents: Contents, sink: BlobSink) -> TakenIn:
-    """The same without their names; index.json is stored as it is. Raises InvalidArgument if it names no image."""
+async def taken_in(contents: Contents, sink: BlobSink, platforms: Sequence[Platform] = ()) -> TakenIn:
+    """The same without their names, for these platforms or all; index.json is stored as it is.
+
+    Raises InvalidArgument if it names no image, or not all of one, NotFound if none is for the platforms.
+    """
     index = _index(contents)
-    targets = _targets(index)
-    for target in targets:
-        await _label(target, sink, required=True)
+    targets = await _labelled(_entries(index), sink, platforms)
     await _label_referrers(index, sink)
     data = contents.documents["index.json"]
     stored = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
@@ -40,9 +45,9 @@ def _index(contents: Contents) -> Index:
     return documents.index(contents.documents["index.json"], "", "index.json of the archive")
 
 
-def _targets(index: Index) -> list[Descriptor]:
+def _entries(index: Index) -> list[IndexEntry]:
     found = [
-        entry.descriptor
+        entry
         for entry in index.entries
         if not (entry.is_attestation or SUBJECT in entry.descriptor.annotations)
         and media_types.kind(entry.descriptor.media_type) in ("index", "manifest")
@@ -66,17 +71,47 @@ def _name(target: Descriptor, given: str) -> str:
     return f"{asked.name}:{tag}" if tag and not references.has_tag(given) else str(asked)
 
 
+async def _labelled(entries: Sequence[IndexEntry], sink: BlobSink, platforms: Sequence[Platform]) -> list[Descriptor]:
+    """What is for the platforms, or says nothing of them; the rest is not kept."""
+    found, others = list[Descriptor](), list[NotFound]()
+    for entry in entries:
+        try:
+            check_platform(entry.platform, platforms)
+            await _label(entry.descriptor, sink, platforms)
+            found.append(entry.descriptor)
+        except NotFound as error:
+            others.append(error)
+    if not found:
+        raise others[0]
+    return found
+
+
+def check_platform(made_for: Platform | None, platforms: Sequence[Platform]) -> None:
+    """Raises NotFound for an image of an archive that is for none of the platforms; none means all."""
+    if platforms and made_for and made_for.os and all(rank(wanted, made_for) is None for wanted in platforms):
+        asked = ", ".join(map(str, platforms))
+        raise NotFound(
+            f"archive: there is no image for {asked}, only for: {made_for} (ask for that platform, or for all)"
+        )
+
+
 async def _label_referrers(index: Index, sink: BlobSink) -> None:
     """What is about others is kept by them; if they are not in the archive, it is not kept."""
     for target in (entry.descriptor for entry in index.entries if SUBJECT in entry.descriptor.annotations):
         subject = target.annotations[SUBJECT]
         if await sink.exists(subject):
-            await _label(target, sink, required=True)
+            await _label(target, sink, ())
             await sink.label(subject, gc_labels.of_referrers([target.digest]))
 
 
-async def _label(target: Descriptor, sink: BlobSink, *, required: bool, depth: int = 0) -> None:
-    """Name the children of an index or manifest; those of an index for other platforms may be missing."""
+async def _label(
+    target: Descriptor, sink: BlobSink, platforms: Sequence[Platform], *, required: bool = True, depth: int = 0
+) -> None:
+    """Name the children of an index or manifest.
+
+    Below an index all that is for the platforms must be there; where all are wanted, what is there is all. Raises
+    InvalidArgument for what is missing, NotFound if an index has nothing for the platforms.
+    """
     what = f"{media_types.kind(target.media_type)} {target.digest} of the archive"
     try:
         data = await sink.read(target.digest, documents.MAX_SIZE)
@@ -89,12 +124,13 @@ async def _label(target: Descriptor, sink: BlobSink, *, required: bool, depth: i
         children = [manifest.config, *manifest.layers]
         await _check_present(children, sink, what, required)
     else:
-        children = [entry.descriptor for entry in documents.index(data, target.media_type, what).entries]
+        index = documents.index(data, target.media_type, what)
+        children = [entry.descriptor for entry in index.entries]
         if depth >= MAX_NESTING:
             raise InvalidArgument(f"{what}: indexes are nested more than {MAX_NESTING} deep")
-        for child in children:
-            if media_types.kind(child.media_type) in ("index", "manifest"):
-                await _label(child, sink, required=False, depth=depth + 1)
+        for entry in select(index, Wanted(tuple(platforms)), what)[0]:
+            if media_types.kind(entry.descriptor.media_type) in ("index", "manifest"):
+                await _label(entry.descriptor, sink, platforms, required=bool(platforms), depth=depth + 1)
     if children:
         await sink.label(target.digest, gc_labels.of_children(children))
 

@@ -69,7 +69,7 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
     """Store the images of an archive, unpack and name them as asked. Raises NotFound if none of them gets a name."""
     report.say("Importing")
     async with leased(parts, scope) as held:
-        taken = await _stored(parts, held, source)
+        taken = await _stored(parts, held, source, destination)
         names = [(taken.index, naming.whole(destination, taken.index))]
         names += [(target, naming.imported(destination, target)) for target in taken.targets]
         if not any(found for _, found in names):
@@ -88,14 +88,18 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
             report.say("saved", name, target)
 
 
-async def _stored(parts: Parts, scope: Scope, source: ImportArchive) -> TakenIn:
+async def _stored(parts: Parts, scope: Scope, source: ImportArchive, destination: StoreImage) -> TakenIn:
     async def compress(layer: Descriptor) -> Descriptor:
         return await recompress(parts.pools, parts.metadata.content(scope), layer, "gzip")
 
     file = BlockingReader(source.stream, asyncio.get_running_loop())
     try:
         return await taken_in(
-            file, parts.sink(scope), run=parts.wait_for_client, compress=compress if source.force_compress else None
+            file,
+            parts.sink(scope),
+            run=parts.wait_for_client,
+            compress=compress if source.force_compress else None,
+            platforms=destination.platforms,
         )
     finally:
         file.stop()
