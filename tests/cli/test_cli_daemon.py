@@ -115,6 +115,12 @@ def test_what_cannot_run_leaves_nothing(corten: Corten, args: list[str], code: i
     assert all(snapshot["kind"] == "committed" for snapshot in listed(corten, "snapshots", "ls"))
 
 
+def test_a_failed_start_names_the_container(corten: Corten) -> None:
+    for command, code in (("nosuch", exits.NO_COMMAND), ("/etc/passwd", exits.NOT_EXECUTABLE)):
+        done = corten("run", "--name", "web", IMAGE, command, code=code)
+        assert done.stderr.startswith("corten: container 'web': OCI runtime create failed")
+
+
 def test_life_of_a_container(corten: Corten) -> None:
     assert corten("run", "-d", "--name", "web", IMAGE, "sleep", "600").stdout == "web\n"
     (found,) = listed(corten, "ps")
@@ -152,7 +158,8 @@ def test_exec(corten: Corten) -> None:
     assert "sleep 600" in corten("exec", "web", "ps").stdout
     corten("exec", "--detach", "web", "touch", "/done")
     wait_until(lambda: corten("exec", "web", "ls", "/").stdout.count("done"), "the detached exec ran")
-    assert "not found" in corten("exec", "web", "nosuch", code=exits.NO_COMMAND).stderr
+    done = corten("exec", "web", "nosuch", code=exits.NO_COMMAND)
+    assert done.stderr.startswith("corten: container 'web': ") and "not found" in done.stderr
     corten("exec", "nosuch", "true", code=exits.NOT_RUN)
 
 

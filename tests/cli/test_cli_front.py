@@ -139,6 +139,7 @@ def test_codes_before_a_process_ran() -> None:
     assert exits.of_start(NotFound('exec: "x": executable file not found in $PATH')) == exits.NO_COMMAND
     assert exits.of_start(NotFound("exec /x: permission denied")) == exits.NOT_EXECUTABLE
     assert exits.of_start(NotFound("container 'x': it does not exist")) == exits.NOT_RUN
+    assert exits.of_start(NotFound("container 'exec': mount /a: no such file or directory")) == exits.NOT_RUN
 
 
 def test_reference_has_every_command_and_exit_code() -> None:

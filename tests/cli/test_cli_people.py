@@ -119,6 +119,10 @@ def test_processes_and_usage(corten: Corten) -> None:
     assert "busy" in corten("stats", "--no-stream").stdout
     corten("stats", "--no-stream", "nosuch", code=exits.NOT_FOUND)
     corten("top", "nosuch", code=exits.NOT_FOUND)
+    corten("run", "--name", "over", IMAGE, "sh", "-c", "exit 7", code=7)
+    assert "it has ended (7)" in corten("top", "over", code=exits.CONFLICT).stderr
+    assert "does not run" in corten("stats", "--no-stream", "over", code=exits.CONFLICT).stderr
+    assert "over" not in corten("stats", "--no-stream").stdout, "only what runs is shown"
 
 
 def test_inspect_has_all(corten: Corten) -> None:

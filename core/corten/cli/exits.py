@@ -4,6 +4,8 @@
 to 127, as shells and docker have it.
 """
 
+import re
+
 from corten.errors import (
     AlreadyExists,
     CortenError,
@@ -51,6 +53,9 @@ _CODES: tuple[tuple[tuple[type[CortenError], ...], int], ...] = (
 )
 
 
+_NAME = re.compile(r"container '[^']*': ")
+
+
 def of(error: CortenError) -> int:
     """The exit code for an error of a command that starts no process."""
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), FAILED)
@@ -58,7 +63,7 @@ def of(error: CortenError) -> int:
 
 def of_start(error: CortenError) -> int:
     """The exit code for an error of `run` or `exec` before the process ran; runc says why in words only."""
-    text = error.message
+    text = _NAME.sub("", error.message, count=1)
     if "executable file not found" in text or ("exec" in text and "no such file or directory" in text):
         return NO_COMMAND
     if "exec" in text and ("permission denied" in text or "is a directory" in text or "exec format error" in text):

@@ -15,6 +15,7 @@ from corten.values import dataclass
 
 from .attachment import Streams
 from .client import Client
+from .naming import of_container
 from .process import Process, opened
 
 
@@ -42,8 +43,10 @@ async def start_exec(
     process = Process(client, id, options.exec_id, pipes, attachment)
     stdio = pipes.stdio if pipes else Stdio(terminal=options.terminal)
     try:
-        await client.tasks.exec(id, options.exec_id, AnyValue(spec.PROCESS_TYPE, json.dumps(document).encode()), stdio)
-        await process.start()
+        added = AnyValue(spec.PROCESS_TYPE, json.dumps(document).encode())
+        with of_container(id):
+            await client.tasks.exec(id, options.exec_id, added, stdio)
+            await process.start()
     except BaseException:
         await asyncio.shield(process.discard())
         raise

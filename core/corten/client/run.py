@@ -20,6 +20,7 @@ from . import fifos, logs, restarts
 from .attachment import Streams
 from .client import Client
 from .image import Resolved, find, resolve
+from .naming import of_container
 from .process import Process, opened
 from .progress import Progress, ignored
 from .unpack import is_unpacked, unpack
@@ -109,10 +110,11 @@ async def _started(
 ) -> Process:
     created = False
     try:
-        mounts = await _rootfs(client, container)
-        await client.tasks.create(container.id, mounts, stdio, container.runtime.options)
-        created = True
-        await process.start(copy=copy)
+        with of_container(container.id):
+            mounts = await _rootfs(client, container)
+            await client.tasks.create(container.id, mounts, stdio, container.runtime.options)
+            created = True
+            await process.start(copy=copy)
     except BaseException:
         await asyncio.shield(process.discard() if created else _released(process, pipes))
         raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from corten.errors import NotFound
+from corten.errors import FailedPrecondition, NotFound
 
 from ..output import format_option, printable, show
 from ..session import Session
@@ -42,7 +42,7 @@ def stats(session: Session, containers: tuple[str, ...], no_stream: bool, format
 
 
 async def _twice(client: Client, ids: Sequence[str]) -> tuple[Mapping[str, Usage], Mapping[str, Usage]]:
-    before = await _measured(client, ids)
+    _require_running(ids, before := await _measured(client, ids))
     await asyncio.sleep(SAMPLE)
     return before, await _measured(client, ids)
 
@@ -50,7 +50,7 @@ async def _twice(client: Client, ids: Sequence[str]) -> tuple[Mapping[str, Usage
 async def _live(client: Client, ids: Sequence[str]) -> None:
     from rich.live import Live
 
-    before = await _measured(client, ids)
+    _require_running(ids, before := await _measured(client, ids))
     with Live(_table(()), auto_refresh=False, transient=False) as live:
         while True:
             await asyncio.sleep(SAMPLE)
@@ -60,12 +60,22 @@ async def _live(client: Client, ids: Sequence[str]) -> None:
 
 
 async def _measured(client: Client, ids: Sequence[str]) -> dict[str, Usage]:
+    """Those named, or all, as far as they run. Raises NotFound for one named that is not there."""
     from corten.client import usage
 
-    found = {metric.id: usage.of(metric) for metric in await client.tasks.metrics([f"id=={id}" for id in ids])}
-    if missing := [id for id in ids if id not in found]:
+    states = {state.container_id: state for state in await client.tasks.list()}
+    if missing := [id for id in ids if id not in states]:
         raise NotFound(f"container {missing[0]!r}: it does not exist, or has no process")
-    return {id: used for id, used in sorted(found.items()) if used is not None}
+    found = {metric.id: usage.of(metric) for metric in await client.tasks.metrics([f"id=={id}" for id in ids])}
+    running = {id for id, state in states.items() if state.status != "stopped"}
+    return {id: used for id, used in sorted(found.items()) if used is not None and id in running}
+
+
+def _require_running(ids: Sequence[str], before: Mapping[str, Usage]) -> None:
+    if ended := [id for id in ids if id not in before]:
+        raise FailedPrecondition(
+            f"container {ended[0]!r}: it does not run, or has no statistics (`corten ps -a` says how it ended)"
+        )
 
 
 def _rows(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> list[list[object]]:

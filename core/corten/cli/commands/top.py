@@ -34,11 +34,18 @@ def top(session: Session, container: str, format: str) -> None:
 async def _read(client: Client, id: str) -> list[Observed]:
     pids = [pid for pid, _ in await client.tasks.pids(id)]
     found = await asyncio.to_thread(_observed, pids)
-    if pids and not found:
-        raise FailedPrecondition(
-            f"container {id!r}: its processes are not on this host: run `corten top` where it runs"
-        )
+    if not found:
+        raise FailedPrecondition(f"container {id!r}: {await _why_none(client, id, pids)}")
     return found
+
+
+async def _why_none(client: Client, id: str, pids: list[int]) -> str:
+    state = await client.tasks.get(id)
+    if state.status == "stopped":
+        return f"it has ended ({state.exit_status}), and has no processes (`corten start {id}` runs it again)"
+    if not pids:
+        return "it has no processes that the daemon knows of"
+    return "its processes are not on this host: run `corten top` where it runs"
 
 
 def _observed(pids: list[int]) -> list[Observed]:
