@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 RUN_DEBS := python3 python3-venv runc busybox-static
 TEST_DEBS := $(RUN_DEBS) containerd docker-registry skopeo umoci attr iproute2 openssl git docker.io \
-	containernetworking-plugins iptables e2fsprogs erofs-utils util-linux strace xz-utils bzip2
+	containernetworking-plugins iptables e2fsprogs erofs-utils util-linux strace xz-utils bzip2 buildah
 
 # An editable install is not compiled by pip, and PYTHONDONTWRITEBYTECODE would have every start compile it again.
 COMPILE := $(PY) -m compileall -q core plugins

@@ -17,6 +17,16 @@ _TO_OCI = {
     media_types.DOCKER_MANIFEST: media_types.OCI_MANIFEST,
     media_types.DOCKER_CONFIG: media_types.OCI_CONFIG,
 }
+_OF_THE_BLOB = (
+    "io.containers.zstd-chunked.",
+    "io.github.containers.zstd-chunked.",
+    "io.containers.estargz.",
+    "containerd.io/snapshot/",
+)
+"""Beginnings of annotations that tell where what lies in a compressed layer, or how a snapshotter finds it there.
+
+Of zstd:chunked (containers/storage, pkg/chunked), eStargz (stargz-snapshotter, docs/estargz.md) and their like.
+"""
 _FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 _BASES = {
     # media type of the plain layer: what stands before the name of a compression
@@ -60,6 +70,11 @@ def compressed(media_type: str, compression: str) -> str:
 
 def _base(media_type: str) -> str | None:
     return next((base for base in _BASES if media_type.startswith(base)), None)
+
+
+def annotations(layer: Descriptor) -> dict[str, str]:
+    """Those of a layer that are as true of its files under another compression."""
+    return {key: value for key, value in layer.annotations.items() if not key.startswith(_OF_THE_BLOB)}
 
 
 def manifest(document: Mapping[str, Any], config: Descriptor, layers: list[Descriptor], media_type: str) -> bytes:

@@ -108,7 +108,9 @@ class _Conversion:
         self._tell(layer)
 
     def _of(self, layer: Descriptor) -> Descriptor:
-        return self._typed(replace(self._made[layer.digest], annotations=layer.annotations))
+        made = self._made[layer.digest]
+        kept = layer.annotations if made.digest == layer.digest else conversion.annotations(layer)
+        return self._typed(replace(made, annotations=kept))
 
     async def _recompressed(self, layer: Descriptor) -> Descriptor:
         content = self.parts.metadata.content(self.scope)
