@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from corten import digests, references
-from corten.contracts.content import ContentStore
+from corten.contracts.content import ContentInfo, ContentStore
 from corten.contracts.descriptor import Descriptor
 from corten.errors import CortenError, DataLoss, FailedPrecondition, NotFound
 from corten.oci_image import documents, media_types
@@ -245,6 +245,35 @@ async def test_who_may_not_read_the_other_repository_pushes_the_blob(status: int
     assert uploads.blobs[LAYER] == IMAGE.blobs[LAYER]
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_is_not_here_is_mounted_from_where_the_image_came(there: bool) -> None:
+    """Of an image for many platforms only one was fetched, and it is pushed to another repository of its registry."""
+
+    class Mounting(Uploads):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
+            if there and request.query.get("from") == "lib/x":
+                return web.Response(status=201)
+            return await super().answer(request)
+
+    entry = documents.as_document(IMAGE.target, Platform("linux", "arm64"))
+    data = json.dumps({"manifests": [entry]}).encode()
+    target = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
+    image = Image("x", target, {**IMAGE.blobs, target.digest: data})
+    store, uploads = filled(image), Mounting()
+    store.delete(LAYER)
+    labels = {"containerd.io/distribution.source.127.0.0.1": "lib/x"}
+    store.update(ContentInfo(target.digest, labels=labels), ["labels"])
+    async with serving(uploads) as address:
+        uploads.digest_said = IMAGE.target.digest
+        if not there:
+            with pytest.raises(NotFound, match=f"{LAYER} is not in the content store"):
+                await pushed(f"{address}/y:v1", store, image)
+            return
+        with pytest.raises(FailedPrecondition, match=f"another digest, {IMAGE.target.digest}"):
+            await pushed(f"{address}/y:v1", store, image)  # this registry knows but one: it got as far as the index
+    assert LAYER not in uploads.blobs
+
+
 async def test_of_several_repositories_the_nearest_is_mounted_from() -> None:
     origins: set[str] = set()
 
@@ -302,6 +331,15 @@ async def test_of_an_index_the_platforms_asked_for() -> None:
             await push(client, reference, source, target)
         await push(client, reference, source, target, platforms=[Platform("linux", "amd64")])
     assert names[-2:] == [IMAGE.target.digest, "v1"]
+
+
+async def test_names_in_an_export() -> None:
+    """OCI's annotation has the tag; a name without one stands there as a whole, as in containerd."""
+    names = ["r.example/x:1", f"r.example/x@{IMAGE.target.digest}", "odd", "r.example/x"]
+    plan = await planned(StoreSource(filled()), [Named(name, IMAGE.target) for name in names], ExportOptions())
+    entries = json.loads(plan.made["index.json"])["manifests"]
+    assert [entry["annotations"]["io.containerd.image.name"] for entry in entries] == names
+    assert [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries] == ["1", *names[1:]]
 
 
 async def test_a_manifest_damaged_in_the_store() -> None:

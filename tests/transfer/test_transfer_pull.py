@@ -1,20 +1,25 @@
 """Pulls by the daemon: what arrives, what is told meanwhile, platforms, names, and clear errors."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import images
 import peers
 import pytest
-from corten import platforms
+from corten import digests, platforms
 from corten.api.types.platform_pb2 import Platform
 from corten.api.types.transfer.imagestore_pb2 import ImageReference, ImageStore, UnpackConfiguration
 from corten.api.types.transfer.progress_pb2 import Progress
 from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.client.client import Client
 from corten.client.image import resolve
+from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument, NotFound, Unimplemented
+from corten.oci_image import media_types
+from corten.oci_image.build import Image
 from daemon import Daemon, running_daemon
+from lying_registry import IMAGE, LAYER, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 HOST = platforms.host()
@@ -124,6 +129,49 @@ async def test_all_names(daemon: Daemon, registry: str) -> None:
         await client.transfers.run(ImageStore(name="x.example/y:z"), ImageStore(name="tagged:1", labels={"t": "1"}))
         tagged = await client.images.get("tagged:1")
         assert (tagged.target.digest, tagged.labels) == (digest, {"t": "1"})
+
+
+def of_old(media_type: str) -> Image:
+    """An image as registries had them whose config was called a stream of bytes."""
+    manifest = json.loads(IMAGE.blobs[IMAGE.target.digest])
+    manifest["config"]["mediaType"] = "application/octet-stream"
+    manifest["layers"][0]["annotations"] = {"b": "2 > 1", "a": ""}
+    data = json.dumps({**manifest, "mediaType": media_type, "unknown": 1}).encode()
+    target = Descriptor(media_type, digests.of(data), len(data))
+    return Image("x", target, {**IMAGE.blobs, target.digest: data})
+
+
+AS_CONTAINERD = """{
+   "schemaVersion": 2,
+   "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+   "config": {
+      "mediaType": "application/vnd.docker.container.image.v1+json",
+      "digest": "CONFIG",
+      "size": 210
+   },
+   "layers": [
+      {
+         "mediaType": "application/vnd.oci.image.layer.v1.tar",
+         "digest": "LAYER",
+         "size": 3082240,
+         "annotations": {
+            "a": "",
+            "b": "2 \\u003e 1"
+         }
+      }
+   ]
+}"""
+
+
+async def test_an_image_of_old_is_stored_as_containerd_stores_it(daemon: Daemon) -> None:
+    image = of_old(media_types.DOCKER_MANIFEST)
+    async with serving(image=image) as (address, _), Client(daemon.address, "old") as client:
+        await client.transfers.run(source(f"{address}/x:tag"), unpacked("old", "native"))
+        found = await resolve(client, await client.images.get("old"))
+        assert found.target.digest != image.target.digest
+        data = b"".join([part async for part in client.content.read(found.target.digest)]).decode()
+        assert data == AS_CONTAINERD.replace("CONFIG", found.manifest.config.digest).replace("LAYER", LAYER)
+        assert (await client.snapshots("native").stat(found.top)).kind == "committed"
 
 
 async def test_what_does_not_work_says_why(daemon: Daemon, registry: str) -> None:

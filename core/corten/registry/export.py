@@ -223,9 +223,9 @@ def _entry(image: Named) -> dict[str, Any]:
 
 
 def _oci_name(name: str) -> str:
-    """The tag, else the digest, as OCI's annotation has it."""
+    """The tag as OCI's annotation has it; of a name without one, the whole, whose grammar is that of the annotation."""
     try:
-        return references.parse(name).object
+        return (references.parse(name).tag if references.has_tag(name) else "") or name
     except CortenError:
         return name
 

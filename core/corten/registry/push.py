@@ -94,8 +94,8 @@ class _Push:
         self.found(subject, wanted)
         return wanted
 
-    async def document(self, target: Descriptor, name: str, depth: int) -> None:
-        """An index or manifest, after what it names."""
+    async def document(self, target: Descriptor, name: str, depth: int, origins: str = "") -> None:
+        """An index or manifest, after what it names; `origins` are the repositories that what holds it came from."""
         kind = media_types.kind(target.media_type)
         if kind not in ("index", "manifest"):
             raise InvalidArgument(f"image {self.reference}: {target.media_type[:200]!r} is no image to push")
@@ -110,11 +110,12 @@ class _Push:
         else:
             children = [*document.layers, document.config]
         self.found(target, children)
+        origins = self._origins(await self.source.labels(target.digest)) or origins
         if kind == "index":
             for child in children:
-                await self.document(child, child.digest, depth + 1)
+                await self.document(child, child.digest, depth + 1, origins)
         else:
-            await self._blobs(children)
+            await self._blobs(children, origins)
         await self._put_document(target, name, data, document)
         self.pushed[target.digest] = target
 
@@ -129,23 +130,23 @@ class _Push:
             raise DataLoss(f"{what}: its bytes in the content store are others")
         return data
 
-    async def _blobs(self, blobs: Sequence[Descriptor]) -> None:
+    async def _blobs(self, blobs: Sequence[Descriptor], origins: str) -> None:
         unique = list({blob.digest: blob for blob in blobs}.values())
         try:
             async with asyncio.TaskGroup() as group:
                 for blob in unique:
                     self._tell(blob, 0, State.WAITING)
-                    group.create_task(self._blob(blob), name=f"push {blob.digest}")
+                    group.create_task(self._blob(blob, origins), name=f"push {blob.digest}")
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _blob(self, blob: Descriptor) -> None:
+    async def _blob(self, blob: Descriptor, origins: str) -> None:
         async with self.slots:
             if not media_types.is_distributable(blob.media_type) and not await self._is_here(blob):
                 return self._tell(blob, blob.size, State.EXISTS)
             if await self._is_there(f"blobs/{blob.digest}"):
                 return self._tell(blob, blob.size, State.EXISTS)
-            upload = await self._begin(blob)
+            upload = await self._begin(blob, origins)
             if upload is None:
                 return self._tell(blob, blob.size, State.EXISTS)
             await self._upload(blob).run(upload)
@@ -174,14 +175,28 @@ class _Push:
             return False
         return True
 
-    async def _begin(self, blob: Descriptor) -> Started | None:
-        """Where to upload to; None if the registry had the blob in another repository."""
-        response = await self._mounted(blob) or await self._post({})
-        return None if response.status == 201 else uploads.started(response)
+    async def _begin(self, blob: Descriptor, origins: str) -> Started | None:
+        """Where to upload to; None if the registry had the blob in another repository.
 
-    async def _mounted(self, blob: Descriptor) -> aiohttp.ClientResponse | None:
+        What was not fetched, for other platforms say, is mounted from where the image came from; else it is missing.
+        """
+        try:
+            origins, here = self._origins(await self.source.labels(blob.digest)), True
+        except NotFound:
+            here = False
+        response = await self._mounted(blob, self._nearest(origins))
+        if response is not None and response.status == 201:
+            return None
+        if not here:
+            raise NotFound(
+                f"image {self.reference}: its content {blob.digest} is not in the content store (pull the image for "
+                "all platforms, or push one of its images)"
+            )
+        return uploads.started(response or await self._post({}))
+
+    async def _mounted(self, blob: Descriptor, origin: str) -> aiohttp.ClientResponse | None:
         """None if it cannot be had from another repository: who pushes need not be allowed to read that one."""
-        if not (origin := await self._other_repository(blob)):
+        if not origin:
             return None
         try:
             return await self._post({"mount": blob.digest, "from": origin}, (f"repository:{origin}:pull",))
@@ -194,15 +209,15 @@ class _Push:
         response.release()
         return response
 
-    async def _other_repository(self, blob: Descriptor) -> str:
-        """That of the same registry from which the blob came, by the label of its source: the nearest by name."""
-        try:
-            labels = await self.source.labels(blob.digest)
-        except NotFound as error:
-            raise NotFound(f"image {self.reference}: its content {blob.digest} is not in the content store") from error
+    def _origins(self, labels: Mapping[str, str]) -> str:
+        """The repositories of the same registry that content came from, by its labels, joined by commas."""
         (key,) = gc_labels.of_source(self.reference.host, self.reference.path)
+        return labels.get(key, "")
+
+    def _nearest(self, origins: str) -> str:
+        """The one whose name is most like that of the repository that is pushed to; empty for none."""
         own = self.reference.path
-        others = [path for path in labels.get(key, "").split(",") if path and path != own]
+        others = [path for path in origins.split(",") if path and path != own]
         return max(others, key=lambda path: _common(own, path), default="")
 
     async def _put_document(self, target: Descriptor, name: str, data: bytes, document: Index | Manifest) -> None:

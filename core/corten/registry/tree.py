@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
-from corten.oci_image import documents, gc_labels, media_types
+from corten.oci_image import documents, gc_labels, legacy, media_types
 from corten.oci_image.model import ImageConfig, Index, IndexEntry, Manifest
 from corten.oci_image.unpack import unpackable
 from corten.platforms import Platform, best, rank
@@ -151,10 +151,11 @@ class Documents:
         children = (manifest.config, *manifest.layers)
         await self.store(target, data, children)
         self.found(target, children if whole else children[:1])
-        return FetchedManifest(target, manifest, await self._config(manifest.config, wanted), whole)
+        return FetchedManifest(target, manifest, await self._config(manifest, wanted), whole)
 
-    async def _config(self, descriptor: Descriptor, wanted: Wanted) -> ImageConfig | None:
+    async def _config(self, manifest: Manifest, wanted: Wanted) -> ImageConfig | None:
         """Store the config, and read it if it is one of a container image."""
+        descriptor = manifest.config
         image = media_types.kind(descriptor.media_type) == "config"
         if not image and not wanted.artifacts:
             raise InvalidArgument(
@@ -163,10 +164,16 @@ class Documents:
         if descriptor.size > documents.MAX_SIZE:
             raise InvalidArgument(f"image {self.reference}: its config has {descriptor.size} bytes")
         await copy_blob(self.registry, self.reference, descriptor, self.sink, {}, self.show)
-        if not image:
+        if not image and not legacy.may_be_image(manifest):
             return None
         data = await self.sink.read(descriptor.digest, documents.MAX_SIZE)
-        return documents.config(data, f"config {descriptor.digest} of {self.reference}")
+        try:
+            config = documents.config(data, f"config {descriptor.digest} of {self.reference}")
+        except InvalidArgument:
+            if image:
+                raise
+            return None  # it is something else, which has that media type rightly
+        return config if image or config.diff_ids else None
 
     async def _document(self, target: Descriptor) -> bytes:
         """From the store if it is there, else from the registry."""

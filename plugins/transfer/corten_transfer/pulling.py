@@ -6,16 +6,16 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
-from corten import platforms, references
+from corten import digests, platforms, references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import RegistryImage, StoreImage, Unpack
-from corten.oci_image import unpack
+from corten.oci_image import documents, legacy, media_types, unpack
 from corten.platforms import rank
 from corten.registry.arrival import Arrival
 from corten.registry.pull import Layers
 from corten.registry.referred import Referrals
-from corten.registry.sink import StoreSink
+from corten.registry.sink import StoreSink, store_document
 from corten.registry.tree import Documents, FetchedManifest, Wanted, check
 
 from . import naming
@@ -40,16 +40,18 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         report.say("fetching image content", names[0], target)
         report.root(names[0], target)
         sink = parts.sink(scope)
-        documents = Documents(registry, reference, sink, report.blob, report.found)
-        fetched = await documents.fetch(target, _wanted(destination))
+        tree = Documents(registry, reference, sink, report.blob, report.found)
+        fetched = await tree.fetch(target, _wanted(destination))
         _check(reference, fetched, destination)
         layers = Layers(registry, reference, sink, report.blob, parts.downloads)
         await _fetch_and_unpack(parts, scope, fetched, layers, destination, report)
         if source.referrers is not None:
             subjects = [target, *(image.descriptor for image in fetched if image.whole)]
-            await Referrals(documents, source.referrers, parts.downloads).fetch(subjects)
+            await Referrals(tree, source.referrers, parts.downloads).fetch(subjects)
         absent = await _absent(sink, fetched, layers)
         labels = {**destination.labels, unpack.ABSENT: unpack.absent_label(absent)}
+        target = await _renewed(sink, target, fetched)
+        names = naming.pulled(destination, target)
         await naming.save(parts, scope, names, _plain(target), replace(destination, labels=labels))
     report.done(f"Completed pull from {source}", "saved", names, target)
 
@@ -117,6 +119,19 @@ def to_unpack(fetched: list[FetchedManifest], wanted: Unpack) -> list[FetchedMan
         if image.whole and image.config and (found := rank(platform, image.config.platform)) is not None
     ]
     return [min(offered, key=lambda each: each[0])[1]] if offered else []
+
+
+async def _renewed(sink: StoreSink, target: Descriptor, fetched: list[FetchedManifest]) -> Descriptor:
+    """What the image is stored as: another manifest if its own has the old media type for a config."""
+    image = next((each for each in fetched if each.descriptor.digest == target.digest), None)
+    if image is None or image.config is None or not legacy.may_be_image(image.manifest):
+        return target
+    document = documents.load(await sink.read(target.digest, documents.MAX_SIZE), f"manifest {target.digest}")
+    data = legacy.renewed(document)
+    renewed = Descriptor(target.media_type, digests.of(data), len(data))
+    config = replace(image.manifest.config, media_type=media_types.DOCKER_CONFIG)
+    await store_document(sink, renewed, data, [config, *image.manifest.layers])
+    return renewed
 
 
 def _wanted(destination: StoreImage) -> Wanted:
