@@ -7,10 +7,11 @@ from corten.contracts.descriptor import Descriptor
 from corten.errors import InvalidArgument, NotFound
 from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.model import ImportedImage, Index, IndexEntry
-from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME, SUBJECT
+from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 from corten.platforms import Platform, rank
 
 from .contents import Contents, TakenIn
+from .layout_referrers import About, apart
 from .sink import BlobSink, store_document
 from .tree import Wanted, select
 
@@ -19,11 +20,11 @@ MAX_NESTING = 4
 
 async def images(contents: Contents, sink: BlobSink, name: str) -> list[ImportedImage]:
     """Label what is reachable from index.json; the images by their names there, else by `name`."""
-    index = _index(contents)
-    found = [ImportedImage(_name(entry.descriptor, name), entry.descriptor) for entry in _entries(index)]
+    entries, about = await apart(_index(contents), sink)
+    found = [ImportedImage(_name(entry.descriptor, name), entry.descriptor) for entry in _images(entries)]
     for image in found:
         await _label(image.target, sink, ())
-    await _label_referrers(index, sink)
+    await _label_referrers(about, sink)
     return found
 
 
@@ -33,8 +34,9 @@ async def taken_in(contents: Contents, sink: BlobSink, platforms: Sequence[Platf
     Raises InvalidArgument if it names no image, or not all of one, NotFound if none is for the platforms.
     """
     index = _index(contents)
-    targets = await _labelled(_entries(index), sink, platforms)
-    await _label_referrers(index, sink)
+    entries, about = await apart(index, sink)
+    targets = await _labelled(_images(entries), sink, platforms)
+    await _label_referrers(about, sink)
     data = contents.documents["index.json"]
     stored = Descriptor(media_types.OCI_INDEX, digests.of(data), len(data))
     await store_document(sink, stored, data, [entry.descriptor for entry in index.entries])
@@ -45,12 +47,11 @@ def _index(contents: Contents) -> Index:
     return documents.index(contents.documents["index.json"], "", "index.json of the archive")
 
 
-def _entries(index: Index) -> list[IndexEntry]:
+def _images(entries: Sequence[IndexEntry]) -> list[IndexEntry]:
     found = [
         entry
-        for entry in index.entries
-        if not (entry.is_attestation or SUBJECT in entry.descriptor.annotations)
-        and media_types.kind(entry.descriptor.media_type) in ("index", "manifest")
+        for entry in entries
+        if not entry.is_attestation and media_types.kind(entry.descriptor.media_type) in ("index", "manifest")
     ]
     if not found:
         raise InvalidArgument("archive: its index.json names no image")
@@ -95,13 +96,12 @@ def check_platform(made_for: Platform | None, platforms: Sequence[Platform]) -> 
         )
 
 
-async def _label_referrers(index: Index, sink: BlobSink) -> None:
-    """What is about others is kept by them; if they are not in the archive, it is not kept."""
-    for target in (entry.descriptor for entry in index.entries if SUBJECT in entry.descriptor.annotations):
-        subject = target.annotations[SUBJECT]
-        if await sink.exists(subject):
-            await _label(target, sink, ())
-            await sink.label(subject, gc_labels.of_referrers([target.digest]))
+async def _label_referrers(about: Sequence[About], sink: BlobSink) -> None:
+    """What is about others is kept by them; if one of the two is not in the archive, it is not kept."""
+    for each in about:
+        if await sink.exists(each.subject) and await sink.exists(each.target.digest):
+            await _label(each.target, sink, ())
+            await sink.label(each.subject, gc_labels.of_referrers([each.target.digest]))
 
 
 async def _label(
