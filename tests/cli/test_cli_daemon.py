@@ -263,6 +263,26 @@ def test_detach_and_attach_again(daemon: Daemon, corten: Corten) -> None:
     assert again.ended() == 8
 
 
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.timeout(90)
+def test_a_terminal_that_hangs_up_leaves_the_container_to_whoever_comes(
+    daemon: Daemon, corten: Corten, attached: bool
+) -> None:
+    if attached:
+        corten("run", "-d", "-t", "--name", "shell", IMAGE, "sh")
+        terminal = Terminal(daemon, "attach", "shell")
+    else:
+        terminal = Terminal(daemon, "run", "-t", "--name", "shell", IMAGE, "sh")
+    terminal.type(b"echo fir''st\n")
+    terminal.until(b"first")
+    assert terminal.hang_up() == 0
+    assert listed(corten, "ps")[0]["status"] == "running"
+    again = Terminal(daemon, "attach", "shell")
+    again.type(b"echo sec''ond; exit 8\n")
+    again.until(b"second")
+    assert again.ended() == 8
+
+
 def test_exec_on_a_terminal(daemon: Daemon, corten: Corten) -> None:
     corten("run", "-d", "--name", "web", IMAGE, "sleep", "600")
     terminal = Terminal(daemon, "exec", "-t", "web", "sh", "-c", "tty; exit 3")

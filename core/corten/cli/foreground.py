@@ -26,18 +26,21 @@ if TYPE_CHECKING:
     from corten.contracts.runtime import Exit
 
 STDIN = 0
+HANGUP = 1
 PATIENCE = 3
 """Requests to end after which it is killed."""
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 
 class Foreground:
-    """One process, from its start to its end or to the detach keys."""
+    """One process, from its start to its end, to the detach keys, or until the terminal hangs up."""
 
-    def __init__(self, tty: bool, interactive: bool, keys: str) -> None:
+    def __init__(self, tty: bool, interactive: bool, keys: str | None) -> None:
+        """`keys` is None for a process that does not outlive its terminal: that gets SIGHUP."""
         self._tty = tty
-        self._streams = Streams(stdin=STDIN if interactive or tty else None)
-        self._keys = parse(keys) if tty else b""
+        self._outlived = tty and keys is not None
+        self._streams = Streams(stdin=STDIN if interactive or tty else None, outlived=self._outlived)
+        self._keys = parse(keys) if tty and keys else b""
         self.detached = self._unread = False
         self.started = False
 
@@ -51,7 +54,7 @@ class Foreground:
         async with AsyncExitStack() as stack:
             if self._tty:
                 stack.enter_context(terminal.raw(STDIN))
-            forwarding = stack.enter_context(_Forwarding())
+            forwarding = stack.enter_context(_Forwarding(self._outlived))
             process = await begin()
             self.started = True
             forwarding.to(process)
@@ -64,7 +67,8 @@ class Foreground:
             else:
                 await (process.delete() if delete else process.release())
         if ended is None:
-            say(f"detached; {process.id} runs on (`corten attach {process.id}` comes back)")
+            with suppress(OSError):  # nobody is there if the terminal hung up
+                say(f"detached; {process.id} runs on (`corten attach {process.id}` comes back)")
             return 0
         return exits.UNREAD if self._unread else ended.status
 
@@ -115,7 +119,9 @@ class _Forwarding:
     no handler for: the third request to end kills it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outlived: bool) -> None:
+        """`outlived`: SIGHUP means that the terminal is gone, and the process is left as it is."""
+        self._outlived = outlived
         self._starting = asyncio.current_task()
         self._process: Process | None = None
         self._early: list[int] = []
@@ -143,6 +149,8 @@ class _Forwarding:
             if self._early and self._starting is not None:
                 self._starting.cancel()
             return self._early.append(number)
+        if number == HANGUP and self._outlived:
+            return self._process.leave()
         if number in (signal.SIGINT, signal.SIGTERM):
             self._asked += 1
             if self._asked == PATIENCE - 1:

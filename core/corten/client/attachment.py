@@ -26,6 +26,8 @@ class Streams:
     stdin: int | None = None
     stdout: Sink | None = 1
     stderr: Sink | None = 2
+    outlived: bool = False
+    """`stdin` is a terminal in raw mode, which ends only by hanging up: the process is left as by the detach keys."""
 
 
 class Attachment:
@@ -40,7 +42,7 @@ class Attachment:
         self._outputs: list[asyncio.Future[None]] = []
         self._input: asyncio.Future[None] | None = None
         self.detached = asyncio.Event()
-        """Set when the person pressed the detach keys."""
+        """Set when the person pressed the detach keys, or has gone with the terminal."""
         self.unread = asyncio.Event()
         """Set when something was written that nobody reads any more."""
         with mapped("open the FIFOs of a container"):
@@ -97,7 +99,7 @@ class Attachment:
             await asyncio.get_running_loop().run_in_executor(self._pool, pump.feed, source, fifo, stop, self._seen)
         except OSError:
             pass  # a terminal that hung up is an end too
-        if self._keys.pressed:
+        if self._keys.pressed or (self._streams.outlived and not self._stop_input.is_set):
             self.detached.set()
         elif not self._stop_input.is_set:
             self._fds.remove(self._writer)

@@ -115,6 +115,11 @@ class Process:
         with terminal.followed(fd, self.resize):
             yield
 
+    def leave(self) -> None:
+        """End `wait` as the detach keys do."""
+        if self._attachment is not None:
+            self._attachment.detached.set()
+
     async def release(self) -> None:
         """Stop copying; the process stays, and so do its FIFOs unless they are this client's alone."""
         if self._attachment is not None:

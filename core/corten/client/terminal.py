@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from corten.errors import CortenError
 
@@ -24,7 +24,8 @@ def raw(fd: int) -> Iterator[None]:
         tty.setraw(fd, termios.TCSANOW)
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it has hung up
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
 def size(fd: int) -> tuple[int, int] | None:

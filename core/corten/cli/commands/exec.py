@@ -52,5 +52,5 @@ async def _exec(client: Client, given: dict[str, Any]) -> int:
         await start_exec(client, given["container"], options)
         click.echo(options.exec_id)
         return 0
-    foreground = Foreground(given["tty"], given["interactive"], "")
+    foreground = Foreground(given["tty"], given["interactive"], None)
     return await foreground.follow(lambda: start_exec(client, given["container"], options, foreground.streams))
