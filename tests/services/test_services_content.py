@@ -8,7 +8,15 @@ import pytest
 from corten import digests
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.scope import Scope
-from corten.errors import AlreadyExists, CortenError, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
+from corten.errors import (
+    AlreadyExists,
+    CortenError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+)
 from corten.plugin.types import METADATA
 from corten.testing.calls import Attempt, Caller, Outcome, abandon_at_every_step
 from corten.testing.memory_content import MemoryContent
@@ -85,6 +93,19 @@ def _of(ref: str, requests: list[pb.WriteContentRequest]) -> list[pb.WriteConten
     for request in requests:
         request.ref = ref
     return requests
+
+
+async def test_a_failure_midway_is_told_with_the_next_message_or_the_end(caller: Caller, store: MemoryContent) -> None:
+    data = bytes(range(256)) * 1024
+    half, digest = len(data) // 2, digests.of(data)
+    begun, piece = stat(total=len(data), expected=digest), write(data[:half])
+    for more in ([], [write(data[half:], half)]):
+        store.room = 1000
+        with pytest.raises(ResourceExhausted):
+            await caller.replies("Write", [begun, piece, *more])
+    store.room = None
+    await caller.replies("Write", [begun, write(data[:half]), write(data[half:], half), commit(len(data))])
+    assert store.data(digest) == data
 
 
 async def test_data_may_come_with_the_commit(caller: Caller, store: MemoryContent) -> None:

@@ -40,7 +40,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def daemon(programs: Path) -> Iterator[Daemon]:
-    settings = {"bin_dir": str(programs), "max_verifiers": 2, "per_verifier_timeout": "2s", "pass_credentials": True}
+    settings = {"bin_dir": str(programs), "max_verifiers": 2, "per_verifier_timeout": "5s", "pass_credentials": True}
     plugins = {"io.containerd.image-verifier.v1.bindir": settings}
     with running_daemon(config=json.dumps({"version": 4, "plugins": plugins})) as running:
         yield running
@@ -94,7 +94,7 @@ async def test_what_a_program_is_told_and_may_read(
     [
         ("echo unsigned; exit 3", PermissionDenied, r"'bindir' refuses it: two \(exit code 3\): unsigned"),
         ("kill -9 $$", FailedPrecondition, "ended by signal 9"),
-        ("sleep 60 & exec sleep 60", FailedPrecondition, "longer than 2 s"),
+        ("sleep 60 & exec sleep 60", FailedPrecondition, "longer than 5 s"),
         ("sleep 61 >/dev/null 2>&1 & exit 4", PermissionDenied, "exit code 4"),
         ("head -c 100000 /dev/zero | tr '\\0' x; exit 1", PermissionDenied, r"x \(cut off\)"),
     ],

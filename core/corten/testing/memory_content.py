@@ -19,6 +19,7 @@ from corten.errors import (
     InvalidArgument,
     NotFound,
     OutOfRange,
+    ResourceExhausted,
     Unavailable,
     Unimplemented,
     mapped,
@@ -39,6 +40,8 @@ class MemoryContent:
         self._lock = threading.RLock()
         self._blobs: dict[str, tuple[ContentInfo, bytes]] = {}
         self._ingests: dict[str, _Ingest] = {}
+        self.room: int | None = None
+        """Bytes that an ingest may have, as if the disk were full then; None: any number."""
 
     def __repr__(self) -> str:
         return f"MemoryContent(blobs={len(self._blobs)}, ingests={sorted(self._ingests)})"
@@ -178,7 +181,10 @@ class _Writer:
 
     def write(self, data: bytes) -> int:
         self._check_open()
-        self._ingest.data += data
+        ingest, room = self._ingest, self._store.room
+        if room is not None and len(ingest.data) + len(data) > room:
+            raise ResourceExhausted(f"ingest {ingest.status.ref!r}: no more than {room} bytes")
+        ingest.data += data
         self._ingest.status = replace(self._ingest.status, updated_at=time.time_ns())
         return len(data)
 

@@ -1,5 +1,6 @@
 """The service `Content`: blobs and ingests of the caller's namespace."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
 
@@ -14,9 +15,9 @@ from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
-from .held import held
+from .held import Held, held
 from .paging import pages
-from .writing import opener
+from .writing import WriteSession, opener
 
 CHUNK = 1 << 20
 """Bytes in one message of a read."""
@@ -83,10 +84,8 @@ class ContentService:
         opening = opener(self._store(call), first)
         with heap.busy(first.total):
             async with held(self._pools, "content", opening) as session:
-                request: pb.WriteContentRequest | None = first
-                while request is not None:
-                    yield await session.run(session.resource.answer, request)
-                    request = None if request.action == pb.COMMIT else await anext(requests, None)
+                async for answer in written(session, first, requests):
+                    yield answer
 
     async def abort(self, request: pb.AbortRequest, call: CallContext) -> Empty:
         await self._pools.run("content", self._store(call).abort, named(request.ref, "ref"))
@@ -94,6 +93,29 @@ class ContentService:
 
     def _store(self, call: CallContext) -> ContentStore:
         return self._metadata.content(call.scope())
+
+
+async def written(
+    session: Held[WriteSession], first: pb.WriteContentRequest, later: AsyncIterator[pb.WriteContentRequest]
+) -> AsyncIterator[pb.WriteContentResponse]:
+    """The answers to the requests of one write: those in the midst of a large blob while they are being done."""
+    request: pb.WriteContentRequest | None = first
+    under_way: asyncio.Task[pb.WriteContentResponse] | None = None
+    try:
+        while request is not None:
+            if end := session.resource.midway(request):
+                under_way = asyncio.create_task(session.run(session.resource.answer, request))
+                yield pb.WriteContentResponse(action=pb.WRITE, offset=end)
+            else:
+                yield await session.run(session.resource.answer, request)
+            request = None if request.action == pb.COMMIT else await anext(later, None)
+            if under_way is not None:
+                await under_way
+                under_way = None
+    finally:
+        if under_way is not None:  # the client has gone: what it was told is there shall be there
+            await asyncio.wait([under_way])
+            _ = under_way.exception()
 
 
 def read_small(store: ContentStore, digest: str, request: pb.ReadContentRequest) -> pb.ReadContentResponse | None:

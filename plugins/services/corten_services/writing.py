@@ -14,7 +14,7 @@ from corten.errors import AlreadyExists, InvalidArgument, NotFound, OutOfRange
 from corten.messages.values import named, timestamp
 
 LARGE = 64 << 10
-"""Bytes of a message from which on their digest takes as long as the way to and from the client."""
+"""Bytes of a message from which on to write and hash them takes as long as the way to and from the client."""
 
 
 def opener(store: ContentStore, request: pb.WriteContentRequest) -> Callable[[], "WriteSession"]:
@@ -33,10 +33,24 @@ class WriteSession:
         self._writer = writer
         self._total = first.total
         self._expected = first.expected
+        self._offset = -1
 
     def close(self) -> None:
         """Free the ref; the ingest stays unless it was committed."""
         self._writer.close()
+
+    def midway(self, request: pb.WriteContentRequest) -> int:
+        """Where the ingest will stand if the request has some of a large blob whose digest is known; else 0.
+
+        Such a request may be answered with that alone, before it is done: nobody needs the digest so far, and an error
+        is as well told with the next one.
+        """
+        if request.action != pb.WRITE or request.offset != self._offset or request.ByteSize() < LARGE:
+            return 0
+        if request.total or request.expected or not self._expected:
+            return 0
+        end = self._offset + len(request.data)
+        return end if end < self._total else 0
 
     def answer(self, request: pb.WriteContentRequest) -> pb.WriteContentResponse:
         """Do what the request says.
@@ -48,22 +62,14 @@ class WriteSession:
         self._note_expectations(request)
         status = self._writer.status()
         if request.action == pb.STAT:
+            self._offset = status.offset
             return self._stat(status)
-        offset = self._append(request, status.offset)
+        offset = self._offset = self._append(request, status.offset)
         if request.action == pb.COMMIT:
             digest = self._writer.commit(self._total, self._expected, dict(request.labels))
         else:
-            digest = self._so_far(offset - status.offset, offset)
+            digest = self._writer.digest()
         return pb.WriteContentResponse(action=request.action, offset=offset, digest=digest)
-
-    def _so_far(self, written: int, offset: int) -> str:
-        """What to say of the digest after `written` bytes that end at `offset`.
-
-        Nothing in the midst of a large blob whose digest the client knows: that of one message is made while the next
-        is on its way, and would be waited for.
-        """
-        midway = self._expected and offset < self._total and written >= LARGE
-        return "" if midway else self._writer.digest()
 
     def _note_expectations(self, request: pb.WriteContentRequest) -> None:
         self._total = request.total or self._total
