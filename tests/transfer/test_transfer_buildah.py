@@ -195,6 +195,30 @@ def test_zstd_chunked_comes_and_is_converted(buildah: Buildah, daemon: Daemon, t
         assert buildah("pull", "-q", "--policy", "always", "--tls-verify=false", made) == id
 
 
+def test_an_index_of_buildah_comes_and_goes_whole(
+    buildah: Buildah, daemon: Daemon, registry: str, tmp_path: Path
+) -> None:
+    name, copy, archive = f"{registry}/index:1", f"{registry}/index/copy:1", tmp_path / "all.tar"
+    buildah("manifest", "create", "both")
+    for machine in ("amd64", "arm64"):
+        container = buildah("from", "--arch", machine, "scratch")
+        (Path(buildah("mount", container)) / "machine").write_text(machine)
+        buildah("config", "--arch", machine, container)
+        buildah.commit(container, f"one:{machine}", "--manifest", "both")
+    file = buildah.folder / "digest"
+    buildah("manifest", "push", "-q", "--all", "--tls-verify=false", "--digestfile", file, "both", f"docker://{name}")
+    digest = file.read_text()
+    assert corten(daemon, "index", "pull", "--all-platforms", name) == f"{name} {digest}"
+    corten(daemon, "index", "push", name, copy)
+    assert corten(daemon, "index-back", "pull", copy) == f"{copy} {digest}"
+    corten(daemon, "index", "export", "--all-platforms", archive, name)
+    assert corten(daemon, "index-in", "import", archive) == f"{name} {digest}"
+    assert corten(daemon, "index-in", "image", "verify", name).startswith(f"{name}: whole")
+    id = buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", "one:arm64")
+    buildah("rmi", "-f", id)
+    assert buildah("pull", "-q", "--arch", "arm64", f"oci-archive:{archive}") == id
+
+
 @pytest.mark.parametrize("snapshotter", ["overlayfs", "native"])
 async def test_a_layer_that_corten_makes_is_unpacked_by_buildah(
     buildah: Buildah, daemon: Daemon, registry: str, tmp_path: Path, snapshotter: str

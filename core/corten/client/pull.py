@@ -12,6 +12,7 @@ from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.objects import Image
 from corten.contracts.transfer import WARNING
+from corten.errors import Unimplemented
 from corten.messages.transfer import platform_message
 from corten.oci_image.model import ImageConfig, Manifest
 from corten.platforms import Platform
@@ -36,6 +37,8 @@ class PullOptions:
     """How to fetch. `snapshotter` empty: do not unpack; `plain_http` None: only for a registry on this machine."""
 
     platform: Platform | None = None
+    all_platforms: bool = False
+    """Fetch the image for every platform, from a daemon that transfers; for `platform` it is unpacked."""
     snapshotter: str = SNAPSHOTTER
     plain_http: bool | None = None
     credentials: Lookup = anonymous
@@ -57,6 +60,8 @@ async def pull(client: Client, name: str, options: PullOptions | None = None, pr
     able = await client.transfers.offered() and (
         options.referrers is None or await client.introspection.is_corten()  # no other daemon fetches referrers
     )
+    if options.all_platforms and not able:
+        raise Unimplemented("pull: a daemon without transfers gets an image for one platform (name it)")
     by = _by_the_daemon if able else _by_this_process
     return await by(client, reference, options, progress)
 
@@ -64,7 +69,8 @@ async def pull(client: Client, name: str, options: PullOptions | None = None, pr
 async def _by_the_daemon(client: Client, reference: Reference, options: PullOptions, progress: Progress) -> Image:
     platform = platform_message(options.platform or platforms.host())
     unpacks = [UnpackConfiguration(platform=platform, snapshotter=options.snapshotter)] if options.snapshotter else []
-    store = ImageStore(name=str(reference), platforms=[platform], manifest_limit=1, unpacks=unpacks)
+    wanted, limit = ([], 0) if options.all_platforms else ([platform], 1)
+    store = ImageStore(name=str(reference), platforms=wanted, manifest_limit=limit, unpacks=unpacks)
     async with client.transfers.credentials(options.credentials) as asking:
         source = referred_message(registry_message(reference, options.plain_http, asking), options.referrers)
         await client.transfers.run(source, store, shown(progress, options.warn))

@@ -69,6 +69,7 @@ async def pull_with_bars(
     login: str | None,
     snapshotter: str,
     referrers: Sequence[str] | None = None,
+    all_platforms: bool = False,
 ) -> Image:
     """Pull as the options say, with progress bars if somebody watches."""
     from corten import platforms
@@ -78,6 +79,7 @@ async def pull_with_bars(
 
     options = PullOptions(
         platform=platforms.parse(platform) if platform else None,
+        all_platforms=all_platforms,
         snapshotter=snapshotter,
         plain_http=True if plain_http else None,
         credentials=credentials(login),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--no-unpack", is_flag=True, help="Only fetch; unpack when a container is made.")
 @snapshotter_option
+@click.option("--all-platforms", is_flag=True, help="Fetch it for every platform; it is unpacked for the one wanted.")
 @click.option("--referrers", is_flag=True, help="Fetch what refers to it too: signatures, attestations.")
 @click.option("--referrer-type", "types", multiple=True, help="Of these artifact types only; implies --referrers.")
 @registry_options
