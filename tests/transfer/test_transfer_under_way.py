@@ -2,19 +2,23 @@
 
 import asyncio
 import http.client
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 
 import pytest
 from aiohttp import web
-from corten.api.types.transfer.imagestore_pb2 import ImageStore
+from corten import platforms
+from corten.api.types.transfer.imagestore_pb2 import ImageStore, UnpackConfiguration
+from corten.api.types.transfer.progress_pb2 import Progress
 from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.client.client import Client
 from corten.contracts.transfer import TransferState
 from corten.errors import NotFound
+from corten.oci_image.build import File, Image, build, layer
 from daemon import Daemon, running_daemon
-from lying_registry import IMAGE, is_layer, serving
+from lying_registry import BIG, IMAGE, serving
 from peers import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -51,14 +55,14 @@ def figures(port: int) -> dict[tuple[str, str, str], float]:
 
 
 @asynccontextmanager
-async def slow() -> AsyncIterator[tuple[str, asyncio.Event]]:
+async def slow(image: Image = IMAGE) -> AsyncIterator[tuple[str, asyncio.Event]]:
     """A registry that sends a part of the layer, and the rest when it is let."""
     go = asyncio.Event()
 
     async def first(request: web.Request) -> web.StreamResponse | None:
-        if not is_layer(request):
+        data = image.blobs.get(request.path.rpartition("/")[2], b"")
+        if len(data) < len(BIG):
             return None
-        data = IMAGE.blobs[request.path.rpartition("/")[2]]
         response = web.StreamResponse()
         response.content_length = len(data)
         await response.prepare(request)
@@ -67,7 +71,7 @@ async def slow() -> AsyncIterator[tuple[str, asyncio.Event]]:
         await response.write(data[2 << 20 :])
         return response
 
-    async with serving(first) as (address, _):
+    async with serving(first, image) as (address, _):
         yield address, go
 
 
@@ -113,6 +117,30 @@ async def test_a_pull_is_seen_by_others(daemon: Daemon, port: int) -> None:
         assert metrics["corten_transfers_total", "pull", "success"] >= 1
         assert metrics["corten_transfer_bytes_total", "pull", ""] >= size
         assert await other.transfers.under_way() == []
+
+
+async def test_a_layer_that_is_unpacked_while_it_arrives_is_arriving(daemon: Daemon) -> None:
+    """It is not here before all of it came, and no client is told now of its arrival, now of its unpacking."""
+    told: list[Progress] = []
+    image = build("x", [layer([File("other", BIG)], compressed=False)], platforms.host(), {})
+    blob = max(image.blobs, key=lambda digest: len(image.blobs[digest]))
+    store = ImageStore(name="x", unpacks=[UnpackConfiguration(snapshotter="native")])
+    async with slow(image) as (address, go), Client(daemon.address, "both") as client:
+        pulling = asyncio.ensure_future(client.transfers.run(source(f"{address}/x:tag"), store, told.append))
+        for _ in range(400):
+            if [each async for each in client.snapshots("native").walk()]:
+                break  # its unpacking has begun
+            await asyncio.sleep(0.02)
+        state = await seen(client, lambda state: state.done >= 2 << 20)
+        assert state.items_done == 2
+        assert state.done < state.total
+        go.set()
+        await pulling
+    events = [event for event, _ in itertools.groupby(each.event for each in told if each.name.endswith(blob))]
+    assert events in (
+        ["waiting", "downloading", "complete", "extracting", "extracted"],
+        ["waiting", "downloading", "complete", "extracted"],
+    )
 
 
 async def test_what_has_ended_is_counted(daemon: Daemon) -> None:

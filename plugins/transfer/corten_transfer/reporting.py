@@ -11,6 +11,8 @@ from corten.registry.progress import Progress, State
 log = logging.getLogger(__name__)
 _EVENTS: Mapping[State, str] = {State.WAITING: "waiting", State.DONE: "complete", State.EXISTS: "already exists"}
 
+_HERE = (State.DONE, State.EXISTS)
+
 
 def ref(descriptor: Descriptor) -> str:
     return media_types.ref_key(descriptor.media_type, descriptor.digest)
@@ -25,6 +27,7 @@ class Report:
         self._root: tuple[str, ...] = ()
         self._items: dict[str, Descriptor] = {}
         self._parents: dict[str, list[str]] = {}
+        self._arriving: set[str] = set()
 
     def say(self, event: str, name: str = "", descriptor: Descriptor | None = None) -> None:
         """An event of the whole transfer, or, with a name, of an image."""
@@ -58,11 +61,13 @@ class Report:
         """What the registry client tells of a blob."""
         if (item := self._items.get(progress.digest)) is None:
             return
+        (self._arriving.discard if progress.state in _HERE else self._arriving.add)(item.digest)
         self._tell(_EVENTS.get(progress.state, self._moving), item, progress.offset)
 
     def layer(self, event: str, item: Descriptor, offset: int) -> None:
-        """The unpacking of a layer: `extracting` or `extracted`."""
-        self._tell(event, item, offset)
+        """The unpacking of a layer: `extracting` or `extracted`; while it still arrives, that is what is told."""
+        if item.digest not in self._arriving or event == "extracted":
+            self._tell(event, item, offset)
 
     def _add(self, item: Descriptor) -> None:
         if item.digest not in self._items:
