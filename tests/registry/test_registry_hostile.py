@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import datetime
 from collections.abc import Coroutine
 from contextlib import suppress
+from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
@@ -158,6 +160,37 @@ async def test_refusals_have_their_own_class(status: int, error: type[CortenErro
         return web.Response(status=status, text="x" * 100000) if is_layer(request) else None
 
     await refused(fail, error, "registry 127.0.0.1")
+
+
+@pytest.mark.parametrize("wait", ["3600", "date"])
+async def test_a_long_wait_is_told_and_not_waited(wait: str) -> None:
+    asked: list[web.Request] = []
+
+    async def limit(request: web.Request) -> web.Response | None:
+        if not is_layer(request):
+            return None
+        asked.append(request)
+        later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3600)
+        return web.Response(
+            status=429, headers={"Retry-After": wait if wait != "date" else format_datetime(later, True)}
+        )
+
+    await refused(limit, ResourceExhausted, r"limits the rate.*asks to wait for (3600|3599|35\d\d) s")
+    assert len(asked) == 1
+
+
+async def test_a_short_wait_is_waited() -> None:
+    asked: list[float] = []
+
+    async def limit(request: web.Request) -> web.Response | None:
+        if not is_layer(request):
+            return None
+        asked.append(asyncio.get_running_loop().time())
+        return web.Response(status=503, headers={"Retry-After": "1"}) if len(asked) == 1 else None
+
+    async with serving(limit) as (address, _):
+        await fetched(address, MemoryContent())
+    assert asked[1] - asked[0] >= 1
 
 
 async def test_a_manifest_of_which_other_bytes_were_left() -> None:

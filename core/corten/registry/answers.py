@@ -1,9 +1,11 @@
 """What a registry answers: read with bounds, its claims checked, its refusals put into the words of `corten.errors`."""
 
 import asyncio
+import datetime
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 from yarl import URL
@@ -158,9 +160,14 @@ def warnings(response: aiohttp.ClientResponse) -> list[str]:
 
 
 def retry_after(response: aiohttp.ClientResponse) -> float:
-    """Seconds that the registry asks to wait; at most a minute is granted."""
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), 60.0) if value.isdigit() else 0.0
+    """Seconds that the registry asks to wait, given as such or as a date (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.datetime.now(datetime.UTC)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
@@ -169,6 +176,8 @@ async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
         text = "it refuses the login (check user and password, or the image's name)"
     if response.status >= 500:
         cls = Unavailable
+    if asked := retry_after(response):
+        text += f", and asks to wait for {asked:.0f} s"
     said = await _said(response)
     response.release()
     return cls(f"{what}: registry {authority(response.url)}: {text}{f' ({said})' if said else ''}")

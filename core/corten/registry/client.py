@@ -32,6 +32,8 @@ from .retry import Retry
 from .troubles import trouble
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_WAIT = 60.0
+"""Seconds that are waited if a registry asks to; for more it is better to fail, and say so."""
 
 
 class RegistryClient:
@@ -217,7 +219,7 @@ class RegistryClient:
             outcome, asked = await self._attempt(endpoint, request, what)
             if isinstance(outcome, aiohttp.ClientResponse):
                 return outcome
-            if (pause := next(pauses, None)) is None:
+            if (pause := next(pauses, None)) is None or asked > MAX_WAIT:
                 raise outcome
             await asyncio.sleep(max(pause, asked))
 
