@@ -1,4 +1,4 @@
-"""Where the data of a sparse file lies: the maps of GNU tar's old format and of its pax format 1.0, read purely.
+"""Where the data of a sparse file lies: the maps of GNU tar's old format and of its pax formats, read purely.
 
 https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html
 """
@@ -44,6 +44,15 @@ def pax_segments(next_block: Callable[[], bytes], size: int) -> tuple[Segments, 
             wanted = 1 + 2 * decimal(numbers[0])
     values = [decimal(number) for number in numbers[1:wanted]]
     return list(zip(values[::2], values[1::2], strict=True)), used
+
+
+def listed_segments(text: bytes) -> Segments:
+    """Segments of the pax formats 0.0 and 0.1: offset and length by turns, between commas."""
+    _check_count(text.count(b",") // 2)
+    values = [decimal(number) for number in text.split(b",")]
+    if len(values) % 2:
+        raise InvalidArgument("a sparse map with an offset that has no length")
+    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def checked(segments: Segments, size: int) -> Segments:

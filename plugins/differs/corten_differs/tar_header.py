@@ -14,6 +14,8 @@ _WITHOUT_DATA = frozenset({LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FI
 MAX_SIZE = 1 << 62
 MAX_ID = (1 << 32) - 1
 """The last number means "leave it" to chown(2), so it is no owner."""
+SPARSE_MAP = b"GNU.sparse.map"
+_SPARSE_PARTS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 _XATTR = b"SCHILY.xattr."
 _NANO = 1_000_000_000
 _MAX_SECONDS = 1 << 33
@@ -95,8 +97,12 @@ class Entry:
 
 
 def parse_pax(data: bytes) -> dict[bytes, bytes]:
-    """The records of a pax extended header. Raises InvalidArgument."""
+    """The records of a pax extended header; a sparse map of version 0.0, a key for each number, as that of 0.1.
+
+    Raises InvalidArgument.
+    """
     records: dict[bytes, bytes] = {}
+    numbers: list[bytes] = []
     position = 0
     while position < len(data) and data[position]:
         space = data.find(b" ", position, position + 20)
@@ -107,8 +113,13 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals or not key or (b"\0" in value and not key.startswith(_XATTR)):
             raise InvalidArgument("malformed pax header")
-        records[key] = value
+        if key in _SPARSE_PARTS:
+            numbers.append(value)
+        else:
+            records[key] = value
         position = end
+    if numbers:
+        records[SPARSE_MAP] = b",".join(numbers)
     return records
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from corten.errors import InvalidArgument, Unimplemented
 
-from .sparse import checked, gnu_segments, pax_segments
+from .sparse import checked, gnu_segments, listed_segments, pax_segments
 from .tar_header import (
     BLOCK,
     GNU_LINK,
@@ -13,6 +13,7 @@ from .tar_header import (
     PAX,
     PAX_GLOBAL,
     REGULAR,
+    SPARSE_MAP,
     ZERO,
     Entry,
     decimal,
@@ -107,8 +108,12 @@ class TarStream:
             entry.segments, entry.real_size = gnu_segments(block, lambda: self._take(BLOCK))
         elif pax and b"GNU.sparse.major" in pax:
             self._begin_sparse(entry, pax)
+        elif pax and SPARSE_MAP in pax:
+            entry.name = self.current = pax.get(b"GNU.sparse.name", entry.name)
+            entry.real_size = decimal(pax.get(b"GNU.sparse.size", b"0"))
+            entry.segments = checked(listed_segments(pax[SPARSE_MAP]), entry.real_size)
         elif pax and any(key.startswith(b"GNU.sparse.") for key in pax):
-            raise Unimplemented("a sparse file of GNU tar's old pax format")
+            raise Unimplemented("a sparse file of an unknown version of GNU tar's pax format")
         return entry
 
     def _begin_sparse(self, entry: Entry, pax: dict[bytes, bytes]) -> None:
