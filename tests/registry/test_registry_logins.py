@@ -58,7 +58,7 @@ def counted() -> Handler:
 
 async def test_a_token_that_does_not_open_is_not_asked_for_again() -> None:
     async with locked(counted()) as (address, asked):
-        with pytest.raises(Unauthenticated, match="refuses the login"):
+        with pytest.raises(Unauthenticated, match="its token opens nothing there"):
             await fetched(address, MemoryContent())
     assert len(asked) == 1
 
@@ -95,6 +95,43 @@ async def test_scopes_are_those_of_the_request_and_of_the_challenge() -> None:
         await fetched(address, MemoryContent())
     assert asked[0].query.getall("scope") == ["registry:catalog:*", "repository:x:pull"]
     assert asked[0].query["service"] == "s"
+
+
+async def test_a_token_server_that_wants_passwords_by_post() -> None:
+    async def post_only(request: web.Request) -> web.Response:
+        if request.method != "POST":
+            return web.Response(status=405)
+        form = await request.post()
+        right = (form["grant_type"], form["username"], form["password"]) == ("password", "ann", "secret")
+        return web.json_response({"access_token": "t"}) if right else web.Response(status=401)
+
+    async with locked(post_only, accepts=lambda header: header == "Bearer t") as (address, asked):
+        await fetched(address, MemoryContent(), credentials=ann)
+    assert [request.method for request in asked] == ["GET", "POST"]
+
+
+async def test_of_two_tokens_the_one_that_containerd_takes() -> None:
+    async def token(request: web.Request) -> web.Response:
+        return web.json_response({"token": "other", "access_token": "t"})
+
+    async with locked(token, accepts=lambda header: header == "Bearer t") as (address, _):
+        await fetched(address, MemoryContent())
+
+
+async def test_headers_with_several_values(tmp_path: Path) -> None:
+    heard: list[web.Request] = []
+
+    async def first(request: web.Request) -> None:
+        heard.append(request)
+
+    async with serving(first) as (address, _):
+        (tmp_path / address).mkdir()
+        text = f'[host."http://{address}"]\n[host."http://{address}".header]\nx-many = ["a", "b"]\naccept = "x/y"\n'
+        (tmp_path / address / "hosts.toml").write_text(text)
+        await fetched(address, MemoryContent(), host_roots=[tmp_path], headers={"X-Many": "c", "x-own": "d"})
+    assert {tuple(request.headers.getall("X-Many")) for request in heard} == {("a", "b")}
+    assert {tuple(request.headers.getall("Accept")) for request in heard} == {("x/y",)}
+    assert {request.headers["X-Own"] for request in heard} == {"d"}
 
 
 @pytest.mark.parametrize("realm", ["http://[", "", "ftp://x/token"])

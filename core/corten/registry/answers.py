@@ -172,8 +172,8 @@ def retry_after(response: aiohttp.ClientResponse) -> float:
 
 async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
     cls, text = _ERRORS.get(response.status, (Unknown, f"it answers with status {response.status}"))
-    if response.status == 401 and "Authorization" in response.request_info.headers:
-        text = "it refuses the login (check user and password, or the image's name)"
+    if response.status == 401:
+        text = _refused(response.request_info.headers.get("Authorization", "")) or text
     if response.status >= 500:
         cls = Unavailable
     if asked := retry_after(response):
@@ -181,6 +181,13 @@ async def error_of(response: aiohttp.ClientResponse, what: str) -> CortenError:
     said = await _said(response)
     response.release()
     return cls(f"{what}: registry {authority(response.url)}: {text}{f' ({said})' if said else ''}")
+
+
+def _refused(authorization: str) -> str:
+    """What it means that a login was not enough; empty if there was none."""
+    if authorization.startswith("Bearer "):
+        return "its token opens nothing there (the image does not exist, or log in as somebody who may have it)"
+    return "it refuses the login (check user and password, or the image's name)" if authorization else ""
 
 
 async def _said(response: aiohttp.ClientResponse) -> str:

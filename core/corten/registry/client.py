@@ -17,7 +17,7 @@ from yarl import URL
 
 from corten import digests
 from corten.contracts.descriptor import Descriptor
-from corten.errors import CortenError, DataLoss, NotFound, PermissionDenied, Unavailable, Unknown
+from corten.errors import CortenError, DataLoss, NotFound, PermissionDenied, Unauthenticated, Unavailable, Unknown
 from corten.oci_image import documents, media_types
 from corten.references import Reference
 
@@ -236,7 +236,9 @@ class RegistryClient:
             unreachable.__cause__ = error
             return unreachable, 0.0
         except Unavailable as error:  # the token server
-            return error, 0.0
+            return _named(error, what), 0.0
+        except Unauthenticated as error:
+            raise _named(error, what) from error
         if response.status < 400:
             return response, 0.0
         refusal = await answers.error_of(response, what)
@@ -254,6 +256,13 @@ def _what(request: Request) -> str:
     if request.path.startswith("blobs/"):
         return f"content {request.path.removeprefix('blobs/')}"
     return f"image {request.reference}"
+
+
+def _named(error: CortenError, what: str) -> CortenError:
+    """The same of a token server, which does not know what it was asked for."""
+    named = type(error)(f"{what}: {error.message}")
+    named.__cause__ = error.__cause__
+    return named
 
 
 def _all_of(errors: Sequence[CortenError], what: str) -> CortenError:

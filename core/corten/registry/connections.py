@@ -162,8 +162,8 @@ class Connections:
         for _ in range(MAX_REDIRECTS):
             ours = url.origin() == endpoint.base.origin()
             own = self._own_headers(endpoint, request.scope) if ours else CIMultiDict[str]()
-            headers = CIMultiDict(request.headers)
-            headers.update(own)
+            headers = CIMultiDict([*((name, text) for name, text in request.headers.items() if name not in own)])
+            headers.extend(own)
             response = await self._session.request(
                 request.method,
                 url,
@@ -211,7 +211,9 @@ class Connections:
         A login takes the place of an Authorization that is configured, however that is written.
         """
         headers = CIMultiDict(self._headers)
-        headers.update(endpoint.header)
+        for name in endpoint.headers:
+            headers.popall(name, None)
+        headers.extend(endpoint.header)
         headers.update(self._authority.header(endpoint, scope))
         return headers
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
+from multidict import CIMultiDict
 from yarl import URL
 
 from corten.values import dataclass
@@ -37,9 +38,9 @@ class Endpoint:
         return {} if self.name == self.registry else {"ns": self.registry}
 
     @property
-    def header(self) -> dict[str, str]:
+    def header(self) -> CIMultiDict[str]:
         """The headers that its host directory has for it, as they are sent."""
-        return {name: ", ".join(values) for name, values in self.headers.items()}
+        return CIMultiDict((name, value) for name, values in self.headers.items() for value in values)
 
     def plain(self) -> "Endpoint":
         """The same over http."""

@@ -5,13 +5,15 @@ https://distribution.github.io/distribution/spec/auth/token/, …/oauth/
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ssl import SSLContext
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from corten.errors import Unauthenticated, Unavailable
+from corten.values import dataclass
 
 from . import answers
 from .credentials import Credentials
@@ -22,6 +24,7 @@ from .troubles import trouble
 MAX_TOKEN = 1 << 20
 """Bytes of a token server's answer."""
 MAX_REDIRECTS = 5
+_NO_GET = frozenset({400, 404, 405})
 
 
 def basic(user: Credentials) -> str:
@@ -49,15 +52,10 @@ class TokenServers:
         Unauthenticated when the server refuses or is none, Unavailable for one that cannot answer now.
         """
         realm = self._realm(endpoint, parameters.get("realm", ""), user)
-        headers = _headers(endpoint, realm)
         scopes = sorted({*scope.split(), *parameters.get("scope", "").split()})
-        service = parameters.get("service", "")
+        wanted = _Wanted(realm, parameters.get("service", ""), scopes, _headers(endpoint, realm), tls)
         try:
-            if user and user.identity_token:
-                response = await self._refresh(realm, service, scopes, user.identity_token, headers, tls)
-            else:
-                named = {"Authorization": f"Basic {basic(user)}"} if user else {}
-                response = await self._get(_query(realm, service, scopes), {**headers, **named}, tls)
+            response = await self._answer(wanted, user)
             try:
                 _check(response, realm, user)
                 data = await answers.read(response, MAX_TOKEN, f"token server {realm.host}: its answer")
@@ -66,6 +64,17 @@ class TokenServers:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"token server {realm.host}: {trouble(error)}") from error
         return _token(data, endpoint, realm)
+
+    async def _answer(self, wanted: "_Wanted", user: Credentials | None) -> aiohttp.ClientResponse:
+        """Identity tokens are for POST only; for passwords the few servers that do not know GET are asked by POST."""
+        if user and user.identity_token:
+            return await self._post(wanted, {"grant_type": "refresh_token", "refresh_token": user.identity_token})
+        response = await self._get(wanted, user)
+        if user and response.status in _NO_GET:
+            response.release()
+            login = {"username": user.username, "password": user.password}
+            return await self._post(wanted, {"grant_type": "password", **login})
+        return response
 
     def _realm(self, endpoint: Endpoint, text: str, user: Credentials | None) -> URL:
         base = endpoint.base
@@ -77,45 +86,58 @@ class TokenServers:
             raise Unauthenticated(f"registry {base.host}: its token server {text[:200]!r} is not to be trusted")
         return realm
 
-    async def _refresh(
-        self,
-        realm: URL,
-        service: str,
-        scopes: list[str],
-        token: str,
-        headers: Mapping[str, str],
-        tls: SSLContext | bool,
-    ) -> aiohttp.ClientResponse:
-        form = {"scope": " ".join(scopes), "grant_type": "refresh_token", "refresh_token": token, "client_id": "corten"}
-        if service:
-            form["service"] = service
+    async def _post(self, wanted: "_Wanted", grant: Mapping[str, str]) -> aiohttp.ClientResponse:
+        form = {**grant, "scope": " ".join(wanted.scopes), "client_id": "corten"}
+        if wanted.service:
+            form["service"] = wanted.service
         return await self._session.post(
-            realm, data=form, headers=headers, proxy=proxy(realm), allow_redirects=False, ssl=tls
+            wanted.realm,
+            data=form,
+            headers=wanted.headers,
+            proxy=proxy(wanted.realm),
+            allow_redirects=False,
+            ssl=wanted.tls,
         )
 
-    async def _get(self, url: URL, headers: Mapping[str, str], tls: SSLContext | bool) -> aiohttp.ClientResponse:
+    async def _get(self, wanted: "_Wanted", user: Credentials | None) -> aiohttp.ClientResponse:
+        url, headers = _query(wanted), CIMultiDict(wanted.headers)
+        if user:
+            headers["Authorization"] = f"Basic {basic(user)}"
         for _ in range(MAX_REDIRECTS):
-            response = await self._session.get(url, headers=headers, proxy=proxy(url), allow_redirects=False, ssl=tls)
+            response = await self._session.get(
+                url, headers=headers, proxy=proxy(url), allow_redirects=False, ssl=wanted.tls
+            )
             if response.status not in answers.REDIRECTS:
                 return response
             target = answers.redirected(url, response)
             response.release()
-            headers = headers if _same(url, target) else {}
+            headers = headers if _same(url, target) else CIMultiDict()
             url = target
         raise Unauthenticated(f"token server {url.host}: more than {MAX_REDIRECTS} redirects")
 
 
-def _headers(endpoint: Endpoint, realm: URL) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked of a token server."""
+
+    realm: URL
+    service: str
+    scopes: Sequence[str]
+    headers: CIMultiDict[str]
+    tls: SSLContext | bool
+
+
+def _headers(endpoint: Endpoint, realm: URL) -> CIMultiDict[str]:
     """Those of the host directory, unless they would go out in plain text."""
     if endpoint.base.scheme == "https" and realm.scheme == "http":
-        return {}
+        return CIMultiDict()
     return endpoint.header
 
 
-def _query(realm: URL, service: str, scopes: list[str]) -> URL:
+def _query(wanted: _Wanted) -> URL:
     """Each scope apart, as the specification has it; what the address has already stays."""
-    added = [("service", service)] if service else []
-    return realm.extend_query([*added, *(("scope", scope) for scope in scopes)])
+    added = [("service", wanted.service)] if wanted.service else []
+    return wanted.realm.extend_query([*added, *(("scope", scope) for scope in wanted.scopes)])
 
 
 def _same(url: URL, target: URL) -> bool:
@@ -141,7 +163,7 @@ def _token(data: bytes, endpoint: Endpoint, realm: URL) -> str:
     except (ValueError, RecursionError) as error:
         raise Unauthenticated(f"token server {realm.host}: its answer is not JSON") from error
     found = answer if isinstance(answer, dict) else {}
-    token = found.get("token") or found.get("access_token")
+    token = found.get("access_token") or found.get("token")
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise Unauthenticated(f"registry {endpoint.base.host}: its token server {realm.host} gave no token")
     return token
