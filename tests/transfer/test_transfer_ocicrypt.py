@@ -79,6 +79,13 @@ def test_the_daemon_has_them_decrypted_by_the_keys_of_the_node(daemon: Daemon, r
     assert corten(daemon, "run", "--rm", reference, "cat", "/data/changed", "/data/kept") == "secondkept"
 
 
+def test_a_client_that_unpacks_later_has_it_decrypted_too(daemon: Daemon, registry: str) -> None:
+    reference = f"{registry}/lib/some:v1"
+    assert daemon.corten("pull", "--no-unpack", reference, namespace="later").returncode == 0
+    done = daemon.corten("run", "--rm", reference, "cat", "/data/changed", namespace="later")
+    assert done.stdout == "second", done.stderr
+
+
 def test_who_has_not_the_key_is_told_so(daemon: Daemon, registry: str) -> None:
     done = daemon.corten("pull", f"{registry}/lib/foreign:v1", namespace="foreign")  # where nothing is unpacked yet
     assert done.returncode

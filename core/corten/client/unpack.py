@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from corten.contracts.descriptor import Descriptor
 from corten.errors import AlreadyExists, CortenError, DataLoss, NotFound
+from corten.messages import decryption
 from corten.oci_image import gc_labels
 from corten.oci_image.unpack import UnpackStep, plan
 from corten.registry.pull import Stored
@@ -52,7 +53,7 @@ async def _layer(client: Client, snapshots: Snapshots, step: UnpackStep) -> None
         raise
     done = False
     try:
-        applied = await client.diff.apply(step.layer, mounts)
+        applied = await client.diff.apply(step.layer, mounts, payloads=decryption.payloads(step.layer))
         if applied.digest != step.diff_id:
             raise DataLoss(
                 f"layer {step.layer.digest}: unpacks to {applied.digest}, but the image's config says {step.diff_id}"

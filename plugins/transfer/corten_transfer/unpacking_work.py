@@ -8,10 +8,9 @@ from corten.contracts.diff import Arriving, Differ, StreamDiffer, Unpacked
 from corten.contracts.mounts import Mount
 from corten.contracts.snapshots import Repairer, Snapshotter, Syncer
 from corten.errors import AlreadyExists, CortenError, DataLoss, FailedPrecondition, NotFound, Unimplemented
+from corten.messages import decryption
 from corten.oci_image.unpack import UnpackStep
 from corten.values import dataclass
-
-from . import decryption
 
 Told = Callable[[int], None]
 

@@ -7,9 +7,10 @@ the key model `node`. https://github.com/containerd/imgcrypt (`payload.go`, `cmd
 import json
 from collections.abc import Mapping
 
+from google.protobuf.any_pb2 import Any
+
 from corten.contracts.descriptor import Descriptor
 from corten.oci_image import documents
-from google.protobuf.any_pb2 import Any
 
 DECODERS = ("io.containerd.ocicrypt.decoder.v1.tar", "io.containerd.ocicrypt.decoder.v1.tar.gzip")
 """The ids of stream processors that take such a payload."""
