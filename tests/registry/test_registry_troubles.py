@@ -1,5 +1,6 @@
 """What is told when a registry cannot be reached: what to look at, and nothing of the library's own."""
 
+import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -31,12 +32,18 @@ async def server(context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
         await running.close()
 
 
-async def told(root: Path, server: str, more: str = "", error: type[CortenError] = Unavailable) -> str:
+LONG = Retry(2, 3600, 3600)
+"""What is tried again with this does not come to an end."""
+
+
+async def told(
+    root: Path, server: str, more: str = "", error: type[CortenError] = Unavailable, retry: Retry = LONG
+) -> str:
     (root / "r.example").mkdir(exist_ok=True)
     (root / "r.example" / "hosts.toml").write_text(f'server = "{server}"\n{more}')
-    async with RegistryClient(host_roots=[root], retry=Retry(1)) as client:
+    async with RegistryClient(host_roots=[root], retry=retry) as client:
         with pytest.raises(error) as raised:
-            await client.resolve(references.parse("r.example/x:y"))
+            await asyncio.wait_for(client.resolve(references.parse("r.example/x:y")), 30)
     message = raised.value.message
     assert message.startswith("image r.example/x:y: ")
     assert "object at" not in message
@@ -56,7 +63,7 @@ def signed(folder: Path, days: int, name: str = "IP:127.0.0.1") -> ssl.SSLContex
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
-    assert await told(tmp_path, "http://127.0.0.1:1") == "127.0.0.1:1: Connection refused"
+    assert await told(tmp_path, "http://127.0.0.1:1", retry=Retry(1)) == "127.0.0.1:1: Connection refused"
 
 
 async def test_a_name_that_nobody_has(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from .endpoints import Endpoint
 from .hosts_toml import PULL, RESOLVE
 from .ranges import Ranges, in_order
 from .retry import Retry
-from .troubles import trouble
+from .troubles import is_lasting, trouble
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 MAX_WAIT = 60.0
@@ -234,6 +234,8 @@ class RegistryClient:
                 f"{what}: cannot reach registry {answers.authority(endpoint.base)}: {trouble(error)}"
             )
             unreachable.__cause__ = error
+            if is_lasting(error):
+                raise unreachable from error
             return unreachable, 0.0
         except Unavailable as error:  # the token server
             return _named(error, what), 0.0

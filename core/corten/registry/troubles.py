@@ -1,6 +1,7 @@
 """Why a registry cannot be reached, in words that say what to look at; of the HTTP library's errors."""
 
 import os
+import socket
 import ssl
 
 import aiohttp
@@ -9,6 +10,20 @@ _UNTRUSTED = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's codes for a certificate whose issuer is not known or not trusted (`openssl verify`)."""
 _EXPIRED = 10
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Whether it will be the same in a few seconds: a name that does not exist, a certificate, plain http for TLS."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return error.os_error.errno == socket.EAI_NONAME
+        case aiohttp.ClientConnectorCertificateError():
+            return True
+        case aiohttp.ClientSSLError():
+            return getattr(error.os_error, "reason", "") in _NO_TLS
+        case aiohttp.ClientHttpProxyError():
+            return error.status < 500
+    return False
 
 
 def trouble(error: BaseException) -> str:
