@@ -102,6 +102,14 @@ def test_failures_are_retried_so_many_times(ctr: Ctr, tmp_path: Path) -> None:
     assert (count(ctr, "c"), count(ctr, "d"), count(ctr, "e"), count(ctr, "f")) == (2, 0, 0, 0)
 
 
+def test_a_count_that_is_no_number_is_begun_anew(ctr: Ctr) -> None:
+    run(ctr, "c", "sleep 1000", "count=many")
+    before = pid(ctr, "c")
+    ctr("tasks", "kill", "-s", "KILL", "c")
+    wait_until(lambda: pid(ctr, "c") not in (0, before), "it runs again")
+    assert count(ctr, "c") == 1
+
+
 def test_a_paused_task_is_left_alone(ctr: Ctr) -> None:
     run(ctr, "c", "sleep 1000")
     ctr("tasks", "pause", "c")

@@ -70,6 +70,14 @@ def count(labels: Mapping[str, str]) -> int:
     return int(text)
 
 
+def next_count(labels: Mapping[str, str]) -> int:
+    """The number of the next restart; a count that is no number is begun anew, as containerd does."""
+    try:
+        return count(labels) + 1
+    except InvalidArgument:
+        return 1
+
+
 def _restarts(policy: Policy, labels: Mapping[str, str], exit_status: int) -> bool:
     if policy.name == "on-failure":
         return exit_status != 0 and (policy.retries == 0 or count(labels) < policy.retries)

@@ -165,7 +165,7 @@ class RestartMonitor:
     async def _start(self, change: Change) -> None:
         self._backoff.started(change.key, time.monotonic())
         scope, container = Scope(change.namespace), change.container
-        number = policy.count(container.labels) + 1
+        number = policy.next_count(container.labels)
         counted = replace(container, labels={policy.COUNT: str(number)})
         await self._pools.run("metadata", self._metadata.containers(scope).update, counted, [f"labels.{policy.COUNT}"])
         await self._end(change)
