@@ -125,6 +125,7 @@ def only(host: str, text: str | None = None, plain_http: bool | None = None) -> 
     ("host", "plain", "base", "either"),
     [
         ("docker.io", None, "https://registry-1.docker.io/v2/", False),
+        ("docker.io", True, "https://registry-1.docker.io/v2/", False),
         ("ghcr.io", True, "http://ghcr.io/v2/", False),
         ("localhost:5000", None, "https://localhost:5000/v2/", True),
         ("127.0.0.1", None, "https://127.0.0.1/v2/", False),
@@ -152,6 +153,17 @@ def test_http_with_settings_for_tls_tries_tls_first() -> None:
     assert only("r", '[host."http://m:5000"]\nskip_verify = true').either_scheme
     assert not only("r", '[host."http://m:80"]\nskip_verify = true').either_scheme
     assert str(only("r", '[host."http://m:5000"]\nskip_verify = true').plain().base) == "http://m:5000/v2/"
+
+
+def test_keys_that_there_are_not_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        'server = "a"\nfallback = true\n[host."b"]\ncapabilites = ["pull"]\nserver = "x"\n[host."b".header]\nany = "x"'
+    )
+    assert len(hosts_toml.parse(text.encode(), "/d", "f")) == 2
+    assert [record.message for record in caplog.records] == [
+        "f: host 'b': there is no key 'capabilites' (did you mean capabilities?)",
+        "f: host 'b': there is no key 'server'",
+    ]
 
 
 def test_capabilities() -> None:

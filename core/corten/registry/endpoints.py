@@ -6,6 +6,7 @@ from dataclasses import field, replace
 from multidict import CIMultiDict
 from yarl import URL
 
+from corten.references import DEFAULT_HOST
 from corten.values import dataclass
 
 from .hosts import base_url, is_loopback
@@ -68,6 +69,8 @@ def _endpoint(host: str, entry: HostEntry, plain_http: bool | None) -> Endpoint:
 
 def _own(host: str, entry: HostEntry, plain_http: bool | None) -> Endpoint:
     """The registry itself: capable of everything, whatever its section says, as in containerd."""
+    if host == DEFAULT_HOST:
+        plain_http = False  # whoever asks for plain http means registries of his own
     port, trust = URL(f"//{host}").explicit_port, entry.trust
     here = plain_http is None and is_loopback(host)
     both = (here and port not in (None, 80, 443)) or bool(plain_http and trust != _TLS and port != 80)

@@ -9,6 +9,7 @@ each host a table `auth`:
     password = "…"            # or password_file, identity_token, or helper = "pass" (docker-credential-pass)
 """
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,18 @@ from typing import Any
 
 from yarl import URL
 
+from corten.config.document import nearest
 from corten.config.units import seconds
 from corten.errors import InvalidArgument
 from corten.values import dataclass
 
+log = logging.getLogger(__name__)
 PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
 CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
+_KEYS = frozenset({
+    *("capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout", "auth"),
+})  # fmt: skip
+_TOP = frozenset({"server", "host", "fallback"})
 _AUTH = frozenset({"username", "password", "password_file", "identity_token", "helper"})
 
 
@@ -74,7 +81,7 @@ def parse(data: bytes, folder: str, what: str) -> tuple[HostEntry, ...]:
     entries = [_Section(table, folder, f"{what}: host {url!r}").entry(url) for url, table in hosts.items()]
     if _typed(document, "fallback", bool, what) is not False:
         server = _typed(document, "server", str, what) or ""
-        entries.append(_Section(document, folder, what).entry(server))
+        entries.append(_Section(document, folder, what, top=True).entry(server))
     return tuple(entries)
 
 
@@ -95,14 +102,16 @@ def endpoint_url(server: str, override_path: bool, what: str) -> URL:
 class _Section:
     """The keys of one host."""
 
-    def __init__(self, table: object, folder: str, what: str) -> None:
+    def __init__(self, table: object, folder: str, what: str, *, top: bool = False) -> None:
         if not isinstance(table, dict):
             raise InvalidArgument(f"{what}: it is not a table")
         self._table: dict[str, Any] = table
         self._folder = folder
         self._what = what
+        self._top = top
 
     def entry(self, server: str) -> HostEntry:
+        self._tell_unknown()
         override = self._get("override_path", bool) or False
         return HostEntry(
             url=endpoint_url(server, override, self._what) if server else None,
@@ -112,6 +121,12 @@ class _Section:
             dial_timeout=self._timeout(),
             auth=self._auth(),
         )
+
+    def _tell_unknown(self) -> None:
+        """containerd takes no offence at such keys: they may be of a later version; but most are typing errors."""
+        known = _KEYS | (_TOP if self._top else frozenset())
+        for key in sorted(set(self._table) - known):
+            log.warning("%s: there is no key %r%s", self._what, key, nearest(key, known))
 
     def _get(self, key: str, kind: type) -> Any:
         return _typed(self._table, key, kind, self._what)
