@@ -139,6 +139,21 @@ def test_life_of_a_container(corten: Corten) -> None:
     assert "web" in corten("rm", "web", code=exits.NOT_FOUND).stderr
 
 
+def test_pause_and_resume(corten: Corten) -> None:
+    corten("run", "-d", "--name", "one", IMAGE, "sleep", "600")
+    corten("run", "-d", "--name", "two", IMAGE, "sleep", "600")
+    assert corten("pause", "one", "two").stdout.split() == ["one", "two"]
+    assert {each["status"] for each in listed(corten, "ps")} == {"paused"}
+    assert "corten resume" in corten("exec", "one", "true", code=exits.NOT_RUN).stderr
+    assert "paused" in corten("pause", "one", code=exits.CONFLICT).stderr
+    corten("resume", "one")
+    corten("exec", "one", "true")
+    assert "running" in corten("resume", "one", code=exits.CONFLICT).stderr
+    corten("stop", "--time", "0.5", "two")
+    assert "stopped" in corten("resume", "two", code=exits.CONFLICT).stderr
+    assert "see `corten ps -a`" in corten("pause", "nosuch", code=exits.NOT_FOUND).stderr
+
+
 def test_several_at_once_one_failing(corten: Corten) -> None:
     corten("run", "-d", "--name", "one", IMAGE, "sleep", "600")
     corten("run", "-d", "--name", "two", IMAGE, "sleep", "600")

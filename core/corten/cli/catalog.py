@@ -24,6 +24,8 @@ COMMANDS: Mapping[str, Entry] = {
     "start": Entry("start:start", "Start a container that does not run."),
     "stop": Entry("stop:stop", "Ask containers to end, and kill those that do not."),
     "kill": Entry("kill:kill", "Send a signal to containers."),
+    "pause": Entry("pause:pause", "Freeze containers."),
+    "resume": Entry("pause:resume", "Let paused containers run on."),
     "wait": Entry("wait:wait", "Wait until containers end, and print their exit codes."),
     "rm": Entry("rm:rm", "Remove containers."),
     "pull": Entry("pull:pull", "Fetch an image from a registry and unpack it."),

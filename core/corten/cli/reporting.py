@@ -30,13 +30,18 @@ def _remedy(error: CortenError) -> str:
     if isinstance(error, NotFound):
         command = next((way for kind, way in _LISTS if message.startswith(kind)), "")
         return f" (see `{command}`)" if command else ""
-    if isinstance(error, FailedPrecondition) and message.startswith("task ") and message.endswith(_ENDED):
-        return " (`corten start` runs its container again, `corten logs` shows what it printed)"
+    if isinstance(error, FailedPrecondition) and message.startswith("task "):
+        return next((f" ({remedy})" for ends, remedy in _STATES if message.endswith(ends)), "")
     return ""
 
 
 _LISTS = (("container ", "corten ps -a"), ("task ", "corten ps -a"), ("image ", "corten images"))
-_ENDED = ("it is stopped", "it has ended")
+_AGAIN = "`corten start` runs its container again, `corten logs` shows what it printed"
+_STATES = (
+    ("it is stopped", _AGAIN),
+    ("it has ended", _AGAIN),
+    ("cannot exec: it is paused", "`corten resume` lets its container run on"),
+)
 
 
 def say(message: str) -> None:
