@@ -171,6 +171,54 @@ async def test_an_upload_that_breaks_off_goes_on_where_it_stands() -> None:
     assert uploads.requests.count("GET") == 2
 
 
+class Answering(Uploads):
+    """Answers as it is told to the first request of a method, or to each; else as ever."""
+
+    def __init__(self, method: str, status: int, *, once: bool = False, location: str = "") -> None:
+        super().__init__()
+        self.told = (method, status)
+        self.once = once
+        self.location = location
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        method, status = self.told
+        if request.method == method and status:
+            self.told = ("", 0) if self.once else self.told
+            await request.read()
+            return web.Response(status=status)
+        response = await super().answer(request)
+        if self.location and request.method == "POST":
+            response.headers["Location"] = self.location.format(request.host, response.headers["Location"])
+        return response
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "POST"])
+async def test_a_registry_that_is_too_busy_for_a_moment(method: str, status: int) -> None:
+    uploads = Answering(method, status, once=True)
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled())
+    assert uploads.blobs[LAYER] == IMAGE.blobs[LAYER]
+
+
+@pytest.mark.parametrize("location", ["http://{0}{1}", "{0}{1}"])
+async def test_where_to_upload_to_may_be_said_in_several_ways(location: str) -> None:
+    uploads = Answering("", 0, location=location)
+    async with serving(uploads) as address:
+        await pushed(f"{address}/x:v1", filled())
+    assert uploads.blobs[LAYER] == IMAGE.blobs[LAYER]
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "says"),
+    [("POST", 403, "image .*/x:v1: registry .*: it denies access"), ("PUT", 413, "takes nothing of that size")],
+)
+async def test_what_a_registry_does_not_take(method: str, status: int, says: str) -> None:
+    async with serving(Answering(method, status)) as address:
+        with pytest.raises(CortenError, match=says):
+            await pushed(f"{address}/x:v1", filled())
+
+
 async def test_an_upload_that_never_gets_further_is_given_up() -> None:
     uploads = Uploads()
     uploads.breaks = 100

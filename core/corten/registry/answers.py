@@ -40,6 +40,7 @@ _ERRORS: Mapping[int, tuple[type[CortenError], str]] = {
     401: (Unauthenticated, "it wants a login, or the image does not exist"),
     403: (PermissionDenied, "it denies access"),
     404: (NotFound, "not found there"),
+    413: (Unknown, "it takes nothing of that size (often the limit of a proxy before it)"),
     416: (OutOfRange, "it has no such range"),
     429: (ResourceExhausted, "it limits the rate of requests (try later, or log in)"),
 }

@@ -255,7 +255,7 @@ def _finds(reference: Reference) -> Collection[str]:
 
 
 def _what(request: Request) -> str:
-    if request.path.startswith("blobs/"):
+    if request.path.startswith("blobs/") and not request.path.endswith("/"):
         return f"content {request.path.removeprefix('blobs/')}"
     return f"image {request.reference}"
 

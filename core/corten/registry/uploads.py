@@ -6,6 +6,7 @@ never sends any: what one refuses in chunks is sent once more as a whole.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from io import BytesIO
@@ -14,7 +15,16 @@ import aiohttp
 from yarl import URL
 
 from corten.contracts.descriptor import Descriptor
-from corten.errors import CortenError, DataLoss, FailedPrecondition, NotFound, OutOfRange, Unavailable, Unknown
+from corten.errors import (
+    CortenError,
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+    Unavailable,
+    Unknown,
+)
 from corten.references import Reference
 from corten.values import dataclass
 
@@ -26,6 +36,7 @@ from .source import BlobSource
 
 CHUNK = 8 << 20
 """Bytes of one request of an upload in chunks."""
+_RANGE = re.compile(r"(?:bytes[=: ])?0-([0-9]{1,18})", re.ASCII)
 MAX_CHUNK = 64 << 20
 """Bytes of one that a registry may ask for; each is held in memory."""
 
@@ -47,10 +58,11 @@ def started(response: aiohttp.ClientResponse) -> Started:
 
 def location(response: aiohttp.ClientResponse) -> URL:
     """Where the registry says that the upload goes on."""
-    if not response.headers.get("Location"):
-        raise FailedPrecondition(
-            f"registry {answers.authority(response.url)}: it begins an upload, but does not say where"
-        )
+    host = answers.authority(response.url)
+    if not (given := response.headers.get("Location")):
+        raise FailedPrecondition(f"registry {host}: it begins an upload, but does not say where")
+    if given.startswith(f"{host}/"):  # its address without a scheme, which containerd takes too
+        return response.url.origin().join(URL(f"/{given.partition('/')[2]}", encoded=True))
     return answers.redirected(response.url, response)
 
 
@@ -100,7 +112,7 @@ class Upload:
                 while self._blob.size - self._offset > self._chunk_size:
                     await self._chunk()
                 return await self._end()
-            except Unavailable:
+            except (Unavailable, ResourceExhausted):
                 if (pause := next(pauses, None)) is None:
                     raise
                 await asyncio.sleep(pause)
@@ -112,7 +124,7 @@ class Upload:
         while True:
             try:
                 return await self._put(headers, self._whole)
-            except Unavailable:
+            except (Unavailable, ResourceExhausted):
                 if (pause := next(pauses, None)) is None:
                     raise
                 await asyncio.sleep(pause)
@@ -154,8 +166,9 @@ class Upload:
             response = await self._send("GET", self._location, {})
         except CortenError:
             return
-        given = response.headers.get("Range", "").rpartition("-")[2]
-        self._offset = min(int(given) + 1, self._blob.size) if given.isdigit() and int(given) > 0 else 0
+        # `0-0` is nothing for most, and so is `0--1`.
+        last = _RANGE.fullmatch(response.headers.get("Range", "").strip())
+        self._offset = min(int(last[1]) + 1, self._blob.size) if last and int(last[1]) > 0 else 0
         if response.headers.get("Location"):
             self._location = location(response)
 
