@@ -87,3 +87,13 @@ def test_what_is_named_or_about_nothing_here_is_an_image(daemon: Daemon, tmp_pat
     absent = layout.about({"mediaType": MANIFEST, "digest": f"sha256:{'0' * 64}", "size": 1})
     said = corten("import", "--name", "named.example/alone:1", layout.archive(absent))
     assert said.split() == ["named.example/alone:1", absent["digest"]]
+
+
+def test_a_name_is_not_given_to_several_images(daemon: Daemon, tmp_path: Path) -> None:
+    layout, corten = Signed(tmp_path / "several"), Corten(daemon, "several")
+    other = layout.signature | {"annotations": {REF_NAME: "v2"}}
+    archive = layout.archive(layout.image, other)
+    said = corten.fails("import", "--name", "several.example/image:1", archive)
+    assert "several images of the archive, with the tags 'v1', 'v2' (give a name without a tag" in said
+    assert corten("images", "--format", "json").strip() == "[]"
+    assert len(corten("import", "--name", "several.example/image", archive).splitlines()) == 2

@@ -71,7 +71,9 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
     async with leased(parts, scope) as held:
         taken = await _stored(parts, held, source, destination)
         names = [(taken.index, naming.whole(destination, taken.index))]
-        names += [(target, naming.imported(destination, target)) for target in taken.targets]
+        found_in = [(target, naming.imported(destination, target)) for target in taken.targets]
+        naming.check_apart(found_in)
+        names += found_in
         if not any(found for _, found in names):
             raise NotFound("import: none of the archive's images gets a name (ask for one with a prefix or a name)")
         for target, found in names:

@@ -47,6 +47,21 @@ def imported(wanted: StoreImage, target: Descriptor) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def check_apart(named: Sequence[tuple[Descriptor, Sequence[str]]]) -> None:
+    """Raises InvalidArgument for a name that would be that of images with several tags: only one would keep it."""
+    tags: dict[str, set[str]] = {}
+    for target, names in named:
+        for name in names:
+            tags.setdefault(name, set()).add(target.annotations.get(REF_NAME, ""))
+    for name, found in tags.items():
+        if len(found) > 1:
+            shown = ", ".join(sorted(repr(tag[:100]) for tag in found))
+            raise InvalidArgument(
+                f"import: {name!r} would be the name of several images of the archive, with the tags {shown} (give a "
+                "name without a tag, and each keeps its own)"
+            )
+
+
 def _annotated(annotations: Mapping[str, str], reference: Reference, *, named: bool) -> str:
     """A whole name counts if it begins with the prefix or may overwrite it; a mere tag is put behind the prefix.
 
