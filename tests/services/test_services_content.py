@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from corten import digests
 from corten.api.services.content.v1 import content_pb2 as pb
+from corten.contracts.content import ContentReader
 from corten.contracts.scope import Scope
 from corten.errors import (
     AlreadyExists,
@@ -21,6 +22,7 @@ from corten.plugin.types import METADATA
 from corten.testing.calls import Attempt, Caller, Outcome, abandon_at_every_step
 from corten.testing.memory_content import MemoryContent
 from corten_services.content import CHUNK
+from corten_services.small_blobs import SmallBlobs
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from services.doubles import MakeContext, Records, service
@@ -192,6 +194,66 @@ async def test_reads_by_range(caller: Caller, store: MemoryContent) -> None:
         await read(caller, digest, len(big) + 1)
     replies = await caller.replies("Read", pb.ReadContentRequest(digest=digest))
     assert [reply.offset for reply in replies] == [0, CHUNK, 2 * CHUNK]
+
+
+class OtherBytes(MemoryContent):
+    """Counts how often a blob is opened, and may have the bytes of another in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened, self.instead = 0, ""
+
+    def reader(self, digest: str) -> ContentReader:
+        self.opened += 1
+        return super().reader(self.instead or digest)
+
+
+@pytest.fixture
+def counting(records: Records) -> OtherBytes:
+    records.stores[SCOPE.namespace] = store = OtherBytes()
+    return store
+
+
+async def test_a_small_blob_is_opened_once(caller: Caller, counting: OtherBytes) -> None:
+    counting.add(DATA)
+    assert [await read(caller, DIGEST) for _ in range(3)] == [DATA] * 3
+    assert await read(caller, DIGEST, 5, 3) == DATA[5:8]
+    assert await read(caller, DIGEST, len(DATA)) == b""
+    with pytest.raises(OutOfRange, match=str(len(DATA))):
+        await read(caller, DIGEST, len(DATA) + 1)
+    assert counting.opened == 1
+
+
+async def test_what_is_kept_of_a_blob_is_for_namespaces_that_have_it(
+    make_context: MakeContext, records: Records, counting: OtherBytes
+) -> None:
+    content = service("content", make_context(instances={(METADATA, "lmdb"): records}))
+    caller, other = Caller(content), Caller(content, namespace="other")
+    counting.add(DATA)
+    assert await read(caller, DIGEST) == DATA
+    with pytest.raises(NotFound):
+        await read(other, DIGEST)
+    counting.delete(DIGEST)
+    with pytest.raises(NotFound):
+        await read(caller, DIGEST)
+
+
+async def test_damaged_bytes_are_not_kept(caller: Caller, counting: OtherBytes) -> None:
+    counting.add(DATA)
+    counting.instead = counting.add(b"something else")
+    assert await read(caller, DIGEST) == b"something else"
+    counting.instead = ""
+    assert await read(caller, DIGEST) == DATA
+
+
+def test_of_small_blobs_those_are_kept_that_were_read_last() -> None:
+    kept, blobs = SmallBlobs(most=8), {digests.of(data): data for data in (b"1111", b"2222", b"3333")}
+    first, second, third = blobs
+    for digest in (first, second):
+        kept.keep(digest, blobs[digest])
+    assert kept.get(first) == b"1111"
+    kept.keep(third, b"3333")
+    assert [kept.get(digest) for digest in blobs] == [b"1111", None, b"3333"]
 
 
 async def test_info_update_list_delete(caller: Caller, store: MemoryContent) -> None:

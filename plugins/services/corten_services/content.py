@@ -17,6 +17,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from .held import Held, held
 from .paging import pages
+from .small_blobs import SMALL, SmallBlobs
 from .writing import WriteSession, opener
 
 CHUNK = 1 << 20
@@ -29,6 +30,7 @@ class ContentService:
     def __init__(self, metadata: Metadata, pools: Pools) -> None:
         self._metadata = metadata
         self._pools = pools
+        self._kept = SmallBlobs()
 
     @cancellable
     async def info(self, request: pb.InfoRequest, call: CallContext) -> pb.InfoResponse:
@@ -52,7 +54,9 @@ class ContentService:
 
     async def read(self, request: pb.ReadContentRequest, call: CallContext) -> AsyncIterator[pb.ReadContentResponse]:
         store, digest = self._store(call), checked(request.digest)
-        small = await self._pools.run("content", read_small, store, digest, request)
+        small = self._kept_part(store, digest, request)
+        if small is None:
+            small = await self._pools.run("content", self._read_small, store, digest, request)
         if small is not None:
             if small.data:
                 yield small
@@ -94,6 +98,30 @@ class ContentService:
     def _store(self, call: CallContext) -> ContentStore:
         return self._metadata.content(call.scope())
 
+    def _kept_part(
+        self, store: ContentStore, digest: str, request: pb.ReadContentRequest
+    ) -> pb.ReadContentResponse | None:
+        """What the request asks for, if the blob is in memory. Raises NotFound if the namespace does not have it."""
+        blob = self._kept.get(digest)
+        if blob is None:
+            return None
+        store.info(digest)
+        return part(request, blob)
+
+    def _read_small(
+        self, store: ContentStore, digest: str, request: pb.ReadContentRequest
+    ) -> pb.ReadContentResponse | None:
+        """What the request asks for, if one message holds it: opened, read and closed in one step of a pool."""
+        with closing(store.reader(digest)) as reader:
+            if reader.size <= SMALL:
+                blob = reader.read_at(0, reader.size)
+                self._kept.keep(digest, blob)
+                return part(request, blob)
+            start, end = span(request, reader.size)
+            if end - start > CHUNK:
+                return None
+            return pb.ReadContentResponse(offset=start, data=reader.read_at(start, end - start))
+
 
 async def written(
     session: Held[WriteSession], first: pb.WriteContentRequest, later: AsyncIterator[pb.WriteContentRequest]
@@ -118,16 +146,10 @@ async def written(
             _ = under_way.exception()
 
 
-def read_small(store: ContentStore, digest: str, request: pb.ReadContentRequest) -> pb.ReadContentResponse | None:
-    """What the request asks for, if one message holds it: opened, read and closed in one step of a pool.
-
-    Clients read a dozen manifests and configs before they start a container, each with a call of its own.
-    """
-    with closing(store.reader(digest)) as reader:
-        start, end = span(request, reader.size)
-        if end - start > CHUNK:
-            return None
-        return pb.ReadContentResponse(offset=start, data=reader.read_at(start, end - start))
+def part(request: pb.ReadContentRequest, blob: bytes) -> pb.ReadContentResponse:
+    """What the request asks for of a blob that is there as a whole. Raises OutOfRange."""
+    start, end = span(request, len(blob))
+    return pb.ReadContentResponse(offset=start, data=blob[start:end])
 
 
 def span(request: pb.ReadContentRequest, size: int) -> tuple[int, int]:
