@@ -183,6 +183,7 @@ class MemoryRuntime:
 
     def __init__(self) -> None:
         self.tasks: dict[tuple[str, str], MemoryTask] = {}
+        self.prepared: list[str] = []
         self.fails: Exception | None = None
 
     async def create(self, namespace: str, id: str, options: CreateOptions) -> Task:
@@ -204,7 +205,8 @@ class MemoryRuntime:
     async def list(self, namespace: str) -> Sequence[Task]:
         return [task for (own, _), task in self.tasks.items() if own == namespace]
 
-    async def prepare(self, runtime: str) -> None: ...
+    async def prepare(self, runtime: str) -> None:
+        self.prepared.append(runtime)
 
     async def plugin_info(self, runtime_path: str, options: AnyValue | None) -> AnyValue:
         return AnyValue("containerd.types.RuntimeInfo", runtime_path.encode())

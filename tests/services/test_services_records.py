@@ -86,6 +86,16 @@ async def test_containers_come_back_as_they_went_in(caller: Caller) -> None:
     assert got.container == wanted
 
 
+async def test_the_runtime_is_told_of_a_new_container_that_may_need_a_shim(caller: Caller, world: World) -> None:
+    for id, sandbox in (("c", ""), ("in-a-pod", "pod")):
+        wanted = container(id, sandbox=sandbox)
+        await ask(caller, CONTAINERS, "Create", containers_pb2.CreateContainerRequest(container=wanted))
+    with pytest.raises(AlreadyExists):
+        await ask(caller, CONTAINERS, "Create", containers_pb2.CreateContainerRequest(container=container("c")))
+    await world.context.supervisor.close()
+    assert world.runtime.prepared == ["io.containerd.runc.v2"]
+
+
 async def test_containers_are_listed_both_ways(caller: Caller) -> None:
     for number in range(300):
         wanted = container(f"c{number:03}", labels={"odd": str(number % 2)})

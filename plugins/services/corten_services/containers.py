@@ -1,13 +1,18 @@
-"""The service `Containers`: the records that tasks are made from."""
+"""The service `Containers`: the records that tasks are made from.
+
+A client that makes a record asks for its task next, most often: the runtime is told, and has a shim forked by then.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 
 from corten.api.services.containers.v1 import containers_pb2 as pb
 from corten.contracts.metadata import ContainerStore, Metadata
 from corten.contracts.objects import Container
+from corten.contracts.runtime import Runtime
 from corten.messages.containers import container, container_message
 from corten.messages.values import named, present
 from corten.pools import Pools
+from corten.supervisor import Supervisor
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
@@ -15,9 +20,9 @@ from google.protobuf.empty_pb2 import Empty
 class ContainersService:
     """A thin layer over the metadata store."""
 
-    def __init__(self, metadata: Metadata, pools: Pools) -> None:
-        self._metadata = metadata
-        self._pools = pools
+    def __init__(self, metadata: Metadata, runtime: Runtime | None, pools: Pools, supervisor: Supervisor) -> None:
+        self._metadata, self._runtime = metadata, runtime
+        self._pools, self._supervisor = pools, supervisor
 
     @cancellable
     async def get(self, request: pb.GetContainerRequest, call: CallContext) -> pb.GetContainerResponse:
@@ -40,6 +45,8 @@ class ContainersService:
 
     async def create(self, request: pb.CreateContainerRequest, call: CallContext) -> pb.CreateContainerResponse:
         made = await self._pools.run("metadata", self._store(call).create, _wanted(request))
+        if self._runtime is not None and not made.sandbox:  # the tasks of a pod share its shim
+            self._supervisor.background(f"prepare for {made.id}", self._runtime.prepare(made.runtime.name))
         return pb.CreateContainerResponse(container=container_message(made))
 
     async def update(self, request: pb.UpdateContainerRequest, call: CallContext) -> pb.UpdateContainerResponse:

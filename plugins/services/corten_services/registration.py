@@ -64,7 +64,7 @@ def _services() -> tuple[Registration, ...]:
         _grpc("version", "version.v1.Version", starting.version),
         _grpc("introspection", "introspection.v1.Introspection", starting.introspection, each(WARNING)),
         _grpc("namespaces", "namespaces.v1.Namespaces", starting.namespaces, _META),
-        _grpc("containers", "containers.v1.Containers", starting.containers, _META),
+        _grpc("containers", "containers.v1.Containers", starting.containers, _META, each(RUNTIME)),
         _grpc("content", "content.v1.Content", starting.content, _META),
         _grpc("images", "images.v1.Images", starting.images, _META, one(GC)),
         _grpc("leases", "leases.v1.Leases", starting.leases, one(LEASE)),

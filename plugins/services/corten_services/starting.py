@@ -84,7 +84,9 @@ def containers(context: PluginContext) -> object:
     from .containers import ContainersService
     from .provider import provider
 
-    return provider(DESCRIPTOR, "Containers", ContainersService(context.one(METADATA), context.pools))
+    runtime = context.each(RUNTIME).get("task")
+    service = ContainersService(context.one(METADATA), runtime, context.pools, context.supervisor)
+    return provider(DESCRIPTOR, "Containers", service)
 
 
 def content(context: PluginContext) -> object:
