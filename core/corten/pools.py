@@ -1,19 +1,21 @@
 """Bounded thread pools, one per kind of blocking work, so that a hung disk of one kind does not stop the others.
 
 Async code calls `await pools.run("content", store.info, digest)`. A thread cannot be stopped: when the awaiting task is
-cancelled the call goes on to its end, and what it holds is released there.
+cancelled the call goes on to its end, and what it holds is released there; one that no thread has begun is given up.
 """
 
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
 from corten.errors import Internal
+from corten.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,7 +29,7 @@ class Pools:
 
     def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
         self._sizes = dict(sizes or {})
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pools: dict[str, Threads] = {}
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -38,8 +40,18 @@ class Pools:
 
         Raises what it raises; SystemExit and KeyboardInterrupt, which would end the event loop, as Internal.
         """
-        work = partial(contextvars.copy_context().run, _contained, partial(call, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self.executor(kind), work)
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+        work = partial(contextvars.copy_context().run, partial(call, *args, **kwargs))
+        self._threads(kind).start(partial(_tell_loop, loop, outcome, work))
+        return await outcome
+
+    def submit(self, kind: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """The same for whoever does not wait on an event loop, or not at once. Raises nothing else than Unavailable."""
+        outcome: Future[T] = Future()
+        work = partial(contextvars.copy_context().run, partial(call, *args, **kwargs))
+        self._threads(kind).start(partial(_tell_future, outcome, work))
+        return outcome
 
     async def iterate(self, kind: str, items: Callable[[], Iterator[T]]) -> AsyncIterator[list[T]]:
         """The items of a blocking iterator, in lists of up to `PAGE`; made and advanced in the pool."""
@@ -47,22 +59,59 @@ class Pools:
         while page := await self.run(kind, lambda: list(islice(iterator, PAGE))):
             yield page
 
-    def executor(self, kind: str) -> ThreadPoolExecutor:
-        """The pool itself, for libraries that want one."""
-        with self._lock:
-            if kind not in self._pools:
-                size = self._sizes.get(kind, DEFAULT_SIZE)
-                self._pools[kind] = ThreadPoolExecutor(size, thread_name_prefix=f"corten-{kind}")
-            return self._pools[kind]
-
     def close(self) -> None:
         """Take no more work; threads in a call end with it."""
         for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.close()
+
+    def _threads(self, kind: str) -> Threads:
+        with self._lock:
+            if kind not in self._pools:
+                self._pools[kind] = Threads(f"corten-{kind}", self._sizes.get(kind, DEFAULT_SIZE))
+            return self._pools[kind]
 
 
-def _contained(call: Callable[[], T]) -> T:
+def _tell_loop(
+    loop: asyncio.AbstractEventLoop, outcome: "asyncio.Future[T]", work: Callable[[], T], wanted: bool
+) -> None:
+    """A job of `Threads`: its outcome is told on the loop, unless that is closed by then."""
+    if outcome.cancelled():
+        return
+    tell: Callable[[], object] = outcome.cancel
+    if wanted:
+        try:
+            tell = partial(outcome.set_result, work())
+        except BaseException as error:
+            tell = partial(outcome.set_exception, _contained(error))
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_unless_done, outcome, tell)
+    del outcome, work, tell  # they lead to an error, and its traceback to this frame
+
+
+def _unless_done(outcome: "asyncio.Future[T]", tell: Callable[[], object]) -> None:
+    if not outcome.done():
+        tell()
+
+
+def _tell_future(outcome: "Future[T]", work: Callable[[], T], wanted: bool) -> None:
+    """A job of `Threads`."""
+    if not wanted:
+        outcome.cancel()
+    if not outcome.set_running_or_notify_cancel():
+        return
     try:
-        return call()
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise Internal(f"a call raised {type(error).__name__}: {error}") from error
+        result = work()
+    except BaseException as error:
+        outcome.set_exception(_contained(error))
+        del outcome, work  # as above
+    else:
+        outcome.set_result(result)
+
+
+def _contained(error: BaseException) -> BaseException:
+    """What may reach the event loop in its place: it would end for these two."""
+    if isinstance(error, SystemExit | KeyboardInterrupt):
+        contained = Internal(f"a call raised {type(error).__name__}: {error}")
+        contained.__cause__ = error
+        return contained
+    return error

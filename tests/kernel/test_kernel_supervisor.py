@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from corten.errors import Internal
+from corten.errors import Internal, Unavailable
 from corten.pools import PAGE, Pools
 from corten.supervisor import Supervisor
 
@@ -89,6 +89,62 @@ async def test_work_sees_the_callers_context_and_cannot_end_the_loop() -> None:
 
     with pytest.raises(Internal, match="everybody out"):
         await pools.run("x", leave)
+    pools.close()
+
+
+async def test_a_call_that_waits_for_a_thread_is_given_up_with_its_caller() -> None:
+    pools, gate, done = Pools({"slow": 1}), threading.Event(), list[str]()
+    stuck, left, kept = (
+        asyncio.ensure_future(pools.run("slow", call, *args))
+        for call, args in ((gate.wait, ()), (done.append, ("left",)), (done.append, ("kept",)))
+    )
+    await asyncio.sleep(0)
+    left.cancel()
+    gate.set()
+    await asyncio.gather(stuck, kept)
+    assert done == ["kept"]
+    pools.close()
+
+
+async def test_calls_that_wait_for_a_thread_are_given_up_at_the_end() -> None:
+    pools, entered, gate, done = Pools({"slow": 1}), threading.Event(), threading.Event(), list[str]()
+
+    def hold() -> bool:
+        entered.set()
+        return gate.wait(10)
+
+    stuck = pools.submit("slow", hold)
+    late = asyncio.ensure_future(pools.run("slow", done.append, "late"))
+    await asyncio.sleep(0)
+    waiting = pools.submit("slow", done.append, "waiting")
+    assert entered.wait(10)
+    pools.close()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    assert stuck.result(10) is True
+    assert waiting.cancelled()
+    assert done == []
+    with pytest.raises(Unavailable):
+        await pools.run("slow", done.clear)
+
+
+async def test_there_are_no_more_threads_than_are_allowed() -> None:
+    pools, barrier = Pools({"x": 3}), threading.Barrier(3)
+
+    def meet() -> int:
+        barrier.wait(10)
+        return threading.get_ident()
+
+    assert len(set(await asyncio.gather(*(pools.run("x", meet) for _ in range(9))))) == 3
+    pools.close()
+
+
+async def test_what_is_submitted_has_a_future() -> None:
+    pools = Pools()
+    assert pools.submit("x", divmod, 7, 2).result(10) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        pools.submit("x", divmod, 7, 0).result(10)
     pools.close()
 
 

@@ -6,10 +6,8 @@ in `create` and in `exec`. To write a process into the cgroup that it is in move
 shim and runc still get ready: what follows within another grace period finds it over.
 """
 
-import asyncio
 import logging
 import os
-from contextlib import suppress
 
 from corten.pools import Pools
 
@@ -31,8 +29,7 @@ class Migrations:
         """One will come in some milliseconds. Called on the event loop; costs a write in a thread."""
         if self._procs and not self._under_way:
             self._under_way = True
-            work = asyncio.get_running_loop().run_in_executor(self._pools.executor("cgroups"), self._stay)
-            work.add_done_callback(self._done)
+            self._pools.submit("cgroups", self._stay)
 
     def _stay(self) -> None:
         """Move this process to where it is (cgroups(7): 0 means the one that writes)."""
@@ -42,11 +39,8 @@ class Migrations:
         except OSError as error:
             log.info("cgroup moves are not announced to the kernel: %s", error)
             self._procs = ""
-
-    def _done(self, work: "asyncio.Future[None]") -> None:
-        self._under_way = False
-        with suppress(asyncio.CancelledError):
-            work.result()
+        finally:
+            self._under_way = False
 
 
 def own_procs(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> str:

@@ -5,9 +5,8 @@ its result closed, and nothing may be closed under a call that still uses it.
 """
 
 import asyncio
-import contextvars
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from threading import Lock
 from typing import Generic, ParamSpec, Protocol, TypeVar
@@ -59,21 +58,20 @@ class Held(Generic[R]):
 @asynccontextmanager
 async def held(pools: Pools, kind: str, open: Callable[[], R]) -> AsyncIterator[Held[R]]:
     """Open in the pool, and close there at the end; both also when the caller is cancelled meanwhile."""
-    executor = pools.executor(kind)
-    opening = executor.submit(contextvars.copy_context().run, open)
+    opening = pools.submit(kind, open)
     try:
         resource = await asyncio.shield(asyncio.wrap_future(opening))
     except asyncio.CancelledError:
-        opening.add_done_callback(lambda done: _close_orphan(executor, done))
+        opening.add_done_callback(lambda done: _close_orphan(pools, kind, done))
         raise
     lane = Held(pools, kind, resource)
     try:
         yield lane
     finally:
-        await asyncio.shield(asyncio.wrap_future(executor.submit(lane.close)))
+        await asyncio.shield(asyncio.wrap_future(pools.submit(kind, lane.close)))
 
 
-def _close_orphan(executor: Executor, opened: "Future[R]") -> None:
+def _close_orphan(pools: Pools, kind: str, opened: "Future[R]") -> None:
     """Nobody waits for the result any more, so it is closed, in the pool because closing may block."""
     if not opened.cancelled() and opened.exception() is None:
-        executor.submit(opened.result().close)
+        pools.submit(kind, opened.result().close)
