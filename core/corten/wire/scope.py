@@ -5,6 +5,7 @@ ttrpc, and the lease as `containerd-lease`.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from corten import identifiers
 from corten.contracts.scope import Scope
@@ -25,8 +26,13 @@ def scope_of(metadata: Mapping[str, str]) -> Scope:
     namespace = metadata.get(NAMESPACE) or metadata.get(NAMESPACE_TTRPC) or ""
     if not namespace:
         raise FailedPrecondition(f"namespace is required: the call has no header {NAMESPACE}")
+    return _scope(namespace, metadata.get(LEASE, ""))
+
+
+@lru_cache(256)
+def _scope(namespace: str, lease: str) -> Scope:
     identifiers.validate(namespace, "namespace")
-    return Scope(namespace, _lease(metadata.get(LEASE, "")))
+    return Scope(namespace, _lease(lease))
 
 
 def headers(scope: Scope) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The objects of one kind in one namespace, by name: what every store of this package is made of."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from corten.contracts.content import ContentInfo
@@ -18,6 +19,8 @@ R = TypeVar("R")
 PAGE = 128
 """Objects read at once in a walk; no read transaction lives between pages."""
 _SHOWN = 160
+_of_few_namespaces = lru_cache(64)
+"""Rows hold nothing but how keys begin, and every call needs some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +88,38 @@ def shown(name: str) -> str:
     return repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}… ({len(name)} characters)"
 
 
+@_of_few_namespaces
 def blobs(namespace: str) -> Rows[ContentInfo]:
     return Rows("content", schema.head(namespace, schema.BLOB), records.encode_blob, records.decode_blob)
 
 
+@_of_few_namespaces
 def containers(namespace: str) -> Rows[Container]:
     head = schema.head(namespace, schema.CONTAINER)
     return Rows("container", head, records.encode_container, records.decode_container)
 
 
+@_of_few_namespaces
 def images(namespace: str) -> Rows[Image]:
     return Rows("image", schema.head(namespace, schema.IMAGE), records.encode_image, records.decode_image)
 
 
+@_of_few_namespaces
 def ingests(namespace: str) -> Rows[IngestRecord]:
     return Rows("ingest", schema.head(namespace, schema.INGEST), records.encode_ingest, records.decode_ingest)
 
 
+@_of_few_namespaces
 def leases(namespace: str) -> Rows[LeaseRecord]:
     return Rows("lease", schema.head(namespace, schema.LEASE), records.encode_lease, records.decode_lease)
 
 
+@_of_few_namespaces
 def sandboxes(namespace: str) -> Rows[Sandbox]:
     return Rows("sandbox", schema.head(namespace, schema.SANDBOX), records.encode_sandbox, records.decode_sandbox)
 
 
+@_of_few_namespaces
 def snapshots(namespace: str, snapshotter: str) -> Rows[SnapshotRecord]:
     head = schema.snapshots(namespace, snapshotter)
     return Rows(f"{snapshotter} snapshot", head, records.encode_snapshot, records.decode_snapshot)

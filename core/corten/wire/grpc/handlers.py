@@ -80,13 +80,15 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         many is the same as one.
         """
         call = GrpcCall(path, context)
+        self.underway.begun(call, True)
         try:
-            with self.underway.handler(call, True):
-                self._admission(context)
-                method = await self._catalogue.awaited(path)
-                given = requests if method.client_streaming else await _only(call)
+            self._admission(context)
+            method = await self._catalogue.awaited(path)
+            given = requests if method.client_streaming else await _only(call)
         except BaseException as error:
+            self.underway.over()
             await fail(error, call)
+        self.underway.over()
         await self._served(method).serve_early(given, context)
 
     def _served(self, method: Method) -> "_Served":
@@ -175,19 +177,20 @@ class _Served:
         call = GrpcCall(self._method.path, context)
         began, code = time.monotonic(), OK
         self._totals.started += 1
-        with self._underway.handler(call, self._method.stops_at_once):
-            try:
-                with server_span(self._method.path, call.metadata):
-                    self._admission(context)
-                    reply = await work(call)
-                    return None if self._method.server_streaming else self._bytes(reply)
-            except BaseException as raised:
-                error = _outcome(raised, call)
-                code = code_of(error)
-                await fail(error, call)
-            finally:
-                call.context = None
-                self._totals.ended(code, time.monotonic() - began)
+        self._underway.begun(call, self._method.stops_at_once)
+        try:
+            with server_span(self._method.path, call.metadata):
+                self._admission(context)
+                reply = await work(call)
+                return None if self._method.server_streaming else self._bytes(reply)
+        except BaseException as raised:
+            error = _outcome(raised, call)
+            code = code_of(error)
+            await fail(error, call)
+        finally:
+            self._underway.over()
+            call.context = None
+            self._totals.ended(code, time.monotonic() - began)
 
     async def _read(self, call: GrpcCall) -> bytes | None:
         if call.context is None:

@@ -18,18 +18,18 @@ class Underway:
     def __repr__(self) -> str:
         return f"Underway({len(self._handlers)} calls, {len(self._waiting)} waiting)"
 
-    @contextmanager
-    def handler(self, call: GrpcCall, stops_at_once: bool) -> Iterator[None]:
-        """The current task is the handler of `call`."""
+    def begun(self, call: GrpcCall, stops_at_once: bool) -> None:
+        """The current task is the handler of `call`, until it says `over`."""
         task = _current()
         self._handlers.add(task)
         if stops_at_once:
             self._waiting[task] = call
-        try:
-            yield
-        finally:
-            self._handlers.discard(task)
-            self._waiting.pop(task, None)
+
+    def over(self) -> None:
+        """The current task is the handler of no call any more."""
+        task = _current()
+        self._handlers.discard(task)
+        self._waiting.pop(task, None)
 
     @contextmanager
     def waiting(self, call: GrpcCall) -> Iterator[None]:
