@@ -236,6 +236,29 @@ async def test_a_registry_without_head_and_without_digest_header() -> None:
     assert store.info(IMAGE.target.digest).size
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("application/json", "application/octet-stream", "text/plain; charset=utf-8", ""),
+        *(media_types.OCI_MANIFEST.upper(), f"{media_types.OCI_MANIFEST};charset=UTF-8", media_types.DOCKER_MANIFEST),
+    ],
+)
+async def test_a_manifest_that_is_called_something_else(said: str) -> None:
+    """Web servers with files in the place of a registry do not know better; the document itself does."""
+
+    async def first(request: web.Request) -> web.Response | None:
+        if "/manifests/" not in request.path:
+            return None
+        digest = IMAGE.target.digest
+        headers = {"Content-Type": said, "Docker-Content-Digest": digest}
+        return web.Response(body=IMAGE.blobs[digest], headers=headers)
+
+    store = MemoryContent()
+    async with serving(first) as (address, _):
+        await fetched(address, store)
+    assert store.data(LAYER) == IMAGE.blobs[LAYER]
+
+
 async def test_a_manifest_without_end() -> None:
     async def endless(request: web.Request) -> web.StreamResponse | None:
         if not is_manifest(request):

@@ -1,7 +1,7 @@
 """JSON documents of images to the model and back; what is malformed, ambiguous or too large is refused.
 
 A document that could be read as an index and as a manifest is refused (CVE-2021-41190), and so is one whose own media
-type is not that of the descriptor it was reached by.
+type is of another kind than that of the descriptor it was reached by.
 """
 
 import json
@@ -124,13 +124,19 @@ def platform_document(platform: Platform) -> dict[str, Any]:
 def _checked(data: bytes, media_type: str, what: str, *, has: str, lacks: Sequence[str]) -> dict[str, Any]:
     document = load(data, what)
     own = document.get("mediaType")
-    if own and media_type and own != media_type:
+    if own and media_type and own != media_type and not _alike(own, media_type):
         raise InvalidArgument(f"{what}: it says that it is {str(own)[:200]!r}, but it was given as {media_type!r}")
     if has not in document:
         raise InvalidArgument(f"{what}: it has no {has!r}, so that it is not {media_types.kind(media_type)}")
     if both := [key for key in lacks if document.get(key) is not None]:
         raise InvalidArgument(f"{what}: it is ambiguous: it has {has!r} and {both[0]!r}")
     return document
+
+
+def _alike(own: object, given: str) -> bool:
+    """Docker's and OCI's documents of one kind are built alike, and some registries call the one the other."""
+    kind = media_types.kind(given)
+    return kind in ("index", "manifest") and isinstance(own, str) and media_types.kind(own) == kind
 
 
 def _entry(value: object, what: str) -> IndexEntry:

@@ -23,6 +23,9 @@ SCHEMA_1 = (
 )
 """Manifests that docker made until 2015."""
 
+UNSAID = ("", "application/json", "application/octet-stream", "text/plain")
+"""What registries call a manifest that do not know what it is, a web server with files in its place, say."""
+
 INDEXES = (OCI_INDEX, DOCKER_LIST)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)

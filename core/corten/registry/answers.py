@@ -75,7 +75,8 @@ def described(response: aiohttp.ClientResponse, reference: Reference) -> Descrip
 
 
 def media_type(response: aiohttp.ClientResponse) -> str:
-    return response.headers.get("Content-Type", "").partition(";")[0].strip()
+    """In lower case, as all that are known are; without parameters."""
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 def skipped(response: aiohttp.ClientResponse, offset: int) -> int:

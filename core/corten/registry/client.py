@@ -95,7 +95,7 @@ class RegistryClient:
                 found = answers.described(response, reference)
         except (Unknown, PermissionDenied):  # a registry without HEAD, or one that says why only to GET
             found = None
-        if found is None:
+        if found is None or found.media_type in media_types.UNSAID:
             found = await self._resolve_by_get(reference)
         if reference.digest and found.digest != reference.digest:
             raise DataLoss(f"image {reference}: the registry answers with another digest, {found.digest}")
@@ -158,7 +158,7 @@ class RegistryClient:
         async with self._request("GET", reference, f"manifests/{reference.object}", _finds(reference)) as response:
             data = await answers.read(response, documents.MAX_SIZE, f"image {reference}")
             algorithm = digests.parse(reference.digest)[0] if reference.digest else "sha256"
-            return Descriptor(answers.media_type(response), digests.of(data, algorithm), len(data))
+            return Descriptor(_type_of(data, answers.media_type(response)), digests.of(data, algorithm), len(data))
 
     @asynccontextmanager
     async def _request(
@@ -252,6 +252,17 @@ class RegistryClient:
 def _finds(reference: Reference) -> Collection[str]:
     """What a host must be capable of to say what the reference points to; a digest says it by itself."""
     return (PULL,) if reference.digest else (PULL, RESOLVE)
+
+
+def _type_of(data: bytes, said: str) -> str:
+    """What a document is, by the registry or, where that says nothing of use, by itself."""
+    if said not in media_types.UNSAID:
+        return said
+    try:
+        own = documents.load(data, "it").get("mediaType")
+    except CortenError:
+        return said  # whoever reads it will find out
+    return own if isinstance(own, str) and media_types.kind(own) in ("index", "manifest") else said
 
 
 def _what(request: Request) -> str:
