@@ -44,7 +44,10 @@ class Pools:
         outcome: asyncio.Future[T] = loop.create_future()
         work = partial(contextvars.copy_context().run, partial(call, *args, **kwargs))
         self._threads(kind).start(partial(_tell_loop, loop, outcome, work))
-        return await outcome
+        try:
+            return await outcome
+        finally:
+            del outcome  # it has the error, and the error's traceback has this frame
 
     def submit(self, kind: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """The same for whoever does not wait on an event loop, or not at once. Raises nothing else than Unavailable."""

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from corten.errors import Internal, Unavailable
@@ -137,6 +140,28 @@ async def test_there_are_no_more_threads_than_are_allowed() -> None:
         return threading.get_ident()
 
     assert len(set(await asyncio.gather(*(pools.run("x", meet) for _ in range(9))))) == 3
+    pools.close()
+
+
+class Held:
+    """What a call that fails holds, and gives back when it is let go of: a descriptor, say."""
+
+
+async def test_a_call_that_fails_keeps_nothing_alive() -> None:
+    pools, left = Pools(), list[weakref.ref[Held]]()
+
+    def fail() -> None:
+        held = Held()
+        left.append(weakref.ref(held))
+        raise ValueError(held)
+
+    gc.disable()  # what only it would find is kept alive
+    try:
+        with suppress(ValueError):
+            await pools.run("x", fail)
+        await until(lambda: left[0]() is None)
+    finally:
+        gc.enable()
     pools.close()
 
 
