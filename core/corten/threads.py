@@ -9,7 +9,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from corten.errors import Unavailable
+from corten.errors import ResourceExhausted, Unavailable
 
 Job = Callable[[bool], None]
 """Called once, in a thread: with True to do its work, with False if that is given up. Raises nothing."""
@@ -31,14 +31,17 @@ class Threads:
         return f"Threads({self._name}, {self._made - len(self._idle)} of {self._size} at work)"
 
     def start(self, job: Job) -> None:
-        """Have it done, when a thread is free. Raises Unavailable after `close`."""
+        """Have it done, when a thread is free.
+
+        Raises Unavailable after `close`, ResourceExhausted if there is no thread and the kernel makes none.
+        """
         with self._lock:
             if self._closed:
                 raise Unavailable(f"threads {self._name}: closed")
-            if not self._idle and self._made == self._size:
+            inbox = self._idle.pop() if self._idle else self._one_more()
+            if inbox is None:
                 self._backlog.append(job)
                 return
-            inbox = self._idle.pop() if self._idle else self._one_more()
         inbox.put(job)
 
     def close(self) -> None:
@@ -52,10 +55,18 @@ class Threads:
         for inbox in idle:
             inbox.put(None)
 
-    def _one_more(self) -> _Inbox:
-        self._made += 1
+    def _one_more(self) -> _Inbox | None:
+        """None if those that there are must do."""
+        if self._made == self._size:
+            return None
         inbox: _Inbox = SimpleQueue()
-        Thread(target=self._work, args=(inbox,), name=f"{self._name}_{self._made}", daemon=True).start()
+        try:
+            Thread(target=self._work, args=(inbox,), name=f"{self._name}_{self._made + 1}", daemon=True).start()
+        except RuntimeError as error:
+            if self._made:
+                return None
+            raise ResourceExhausted(f"threads {self._name}: {error} (is there a limit of processes?)") from error
+        self._made += 1
         return inbox
 
     def _work(self, inbox: _Inbox) -> None:
