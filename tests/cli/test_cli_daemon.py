@@ -298,6 +298,19 @@ def test_a_terminal_that_hangs_up_leaves_the_container_to_whoever_comes(
     assert again.ended() == 8
 
 
+@pytest.mark.timeout(90)
+def test_what_prints_for_a_terminal_that_hung_up_ends_if_it_has_none_of_its_own(daemon: Daemon, corten: Corten) -> None:
+    chatter = "while :; do echo on and on; sleep 0.05; done"
+    terminal = Terminal(daemon, "run", "--name", "chat", IMAGE, "sh", "-c", chatter)
+    terminal.until(b"on and on")
+    assert terminal.hang_up() == exits.UNREAD
+    assert listed(corten, "ps", "--all")[0]["exit_status"] == 137
+    own = Terminal(daemon, "run", "-t", "--name", "own", IMAGE, "sh", "-c", f"trap '' HUP; {chatter}")
+    own.until(b"on and on")
+    assert own.hang_up() == 0
+    assert listed(corten, "ps")[0]["status"] == "running"
+
+
 def test_exec_on_a_terminal(daemon: Daemon, corten: Corten) -> None:
     corten("run", "-d", "--name", "web", IMAGE, "sleep", "600")
     terminal = Terminal(daemon, "exec", "-t", "web", "sh", "-c", "tty; exit 3")

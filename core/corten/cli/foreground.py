@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from corten.contracts.objects import Container
     from corten.contracts.runtime import Exit
 
-STDIN = 0
+STDIN, STDOUT = 0, 1
 HANGUP = 1
 PATIENCE = 3
 """Requests to end after which it is killed."""
@@ -38,7 +39,7 @@ class Foreground:
     def __init__(self, tty: bool, interactive: bool, keys: str | None) -> None:
         """`keys` is None for a process that does not outlive its terminal: that gets SIGHUP."""
         self._tty = tty
-        self._outlived = tty and keys is not None
+        self._outlived, self._shown = tty and keys is not None, os.isatty(STDOUT)
         self._streams = Streams(stdin=STDIN if interactive or tty else None, outlived=self._outlived)
         self._keys = parse(keys) if tty and keys else b""
         self.detached = self._unread = False
@@ -80,11 +81,17 @@ class Foreground:
             watch.cancel()
 
     async def _end_when_unread(self, process: Process) -> None:
-        """The end of a pipeline ends the process as SIGPIPE would, which the first one of a container ignores."""
+        """The end of a pipeline ends the process as SIGPIPE would, which the first one of a container ignores.
+
+        So does the end of a terminal, which SIGHUP tells of, unless the process outlives it.
+        """
         await process.unread()
-        self._unread = True
-        with suppress(CortenError):  # it may just have ended
-            await process.kill(KILL)
+        if self._outlived and self._shown:
+            process.leave()
+        else:
+            self._unread = True
+            with suppress(CortenError):  # it may just have ended
+                await process.kill(KILL)
 
     @property
     def streams(self) -> Streams:

@@ -113,6 +113,10 @@ def _deliver(sink: Sink, data: bytes, stop: int) -> bool:
                 return False
         except (BrokenPipeError, ConnectionResetError):
             return False
+        except OSError as error:
+            if error.errno != errno.EIO:  # that is what a terminal that hung up says
+                raise
+            return False
     return True
 
 
