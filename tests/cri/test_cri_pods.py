@@ -104,12 +104,20 @@ async def test_a_pod_on_the_host_s_network_cannot_change_it(cri: Cri) -> None:
         await cri.run_pod(config)
 
 
+async def test_the_verbose_status_of_a_new_pod_tells_a_process_in_it(cri: Cri) -> None:
+    """Which the pod gets a moment after it is ready: whoever asks before acts on the pid as well."""
+    info = await cri.pod_info(await cri.run_pod(cri.networked()))
+    namespace = Path(info["sandboxMetadata"]["Metadata"]["NetNSPath"])
+    assert Path(f"/proc/{info['pid']}/ns/net").stat().st_ino == namespace.stat().st_ino
+    assert info["processStatus"] == "running"
+
+
 async def test_a_pod_has_its_statistics_of_the_network_from_a_process_of_its_own(cri: Cri, node: CriNode) -> None:
     """As cAdvisor asks: the container of the pod's id is labelled as sandbox, and its task has a pid in the network."""
     ctr, pod = Ctr(node.daemon.address, "k8s.io"), await cri.run_pod(cri.networked())
 
     async def paused() -> bool:
-        return bool((await cri.pod_info(pod))["pid"])
+        return f"{pod} " in await asyncio.to_thread(ctr, "tasks", "ls")
 
     await until(paused, "the pod has a pause process")
     pid = (await cri.pod_info(pod))["pid"]

@@ -80,7 +80,7 @@ class Pausing:
     def soon(self, pod: Pod) -> None:
         """Start it in a moment, if the pod's handler says so, the pod has none and is ready then."""
         parts = self._parts
-        if parts.handlers.chosen(pod.handler)[1].pausing == "soon" and not pod.pause:
+        if self._comes_soon(pod):
             name = f"cri: the pause process of pod sandbox {pod.id}"
             begin = lambda: parts.supervisor.background(name, self._if_ready(pod.id))  # noqa: E731
             asyncio.get_running_loop().call_later(LULL, begin)
@@ -97,11 +97,16 @@ class Pausing:
                 log.warning("pod sandbox %s: no pause process, so no network statistics of it: %s", pod_id, error)
 
     async def pid(self, pod: Pod) -> int:
-        """Of the pause process; 0 for none."""
-        if pod.pause:
-            with suppress(NotFound):
+        """Of the pause process; 0 for none. One that the pod gets in a moment is started now: tools act on this pid."""
+        with suppress(CortenError):
+            if pod.pause:
                 return (await self._parts.task(pod.id)).pid
+            if pod.state is PodState.READY and self._comes_soon(pod):
+                return await self.ensure(pod.id)
         return 0
+
+    def _comes_soon(self, pod: Pod) -> bool:
+        return self._parts.handlers.chosen(pod.handler)[1].pausing == "soon" and not pod.pause
 
     async def begin(self, pod: Pod) -> Pod:
         """Make and start it; the pod with `pause` set. On failure nothing is left."""
