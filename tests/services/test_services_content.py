@@ -216,12 +216,14 @@ def counting(records: Records) -> OtherBytes:
 
 async def test_a_small_blob_is_opened_once(caller: Caller, counting: OtherBytes) -> None:
     counting.add(DATA)
-    assert [await read(caller, DIGEST) for _ in range(3)] == [DATA] * 3
+    assert [await read(caller, DIGEST, 0, len(DATA)) for _ in range(3)] == [DATA] * 3
     assert await read(caller, DIGEST, 5, 3) == DATA[5:8]
     assert await read(caller, DIGEST, len(DATA)) == b""
     with pytest.raises(OutOfRange, match=str(len(DATA))):
         await read(caller, DIGEST, len(DATA) + 1)
     assert counting.opened == 1
+    counting.instead = counting.add(b"damaged")
+    assert await read(caller, DIGEST) == b"damaged", "who asks for all of it, to verify it, gets what is there"
 
 
 async def test_what_is_kept_of_a_blob_is_for_namespaces_that_have_it(

@@ -54,7 +54,8 @@ class ContentService:
 
     async def read(self, request: pb.ReadContentRequest, call: CallContext) -> AsyncIterator[pb.ReadContentResponse]:
         store, digest = self._store(call), checked(request.digest)
-        small = self._kept_part(store, digest, request)
+        # Who asks for all without saying how much, as `corten image verify` does, is to know what is on the disk.
+        small = self._kept_part(store, digest, request) if request.size or request.offset else None
         if small is None:
             small = await self._pools.run("content", self._read_small, store, digest, request)
         if small is not None:
