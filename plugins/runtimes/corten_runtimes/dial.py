@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from corten.contracts.runtime import ShimEndpoint
-from corten.errors import CortenError, Unavailable, Unimplemented
+from corten.errors import Cancelled, CortenError, Unavailable, Unimplemented
 from corten.wire.ttrpc.client import TtrpcClient
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
@@ -77,7 +77,11 @@ class GrpcShim:
         except KeyError:
             raise Unimplemented(f"{service}/{method}: no such method of a shim") from None
         told = GetMessageClass(found.input_type).FromString(request.SerializeToString())
-        answer = await self._channel.unary(found, told, timeout=timeout)
+        try:
+            answer = await self._channel.unary(found, told, timeout=timeout)
+        except Cancelled as error:
+            # Nobody here cancels: a server that stops ends its calls so.
+            raise Unavailable(f"shim {self._address}: it ended the call {method}: {error.message}") from error
         return response_type.FromString(answer.SerializeToString())
 
     async def close(self) -> None:
