@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import stat
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -169,7 +172,7 @@ async def test_a_full_disk_stops_the_container_for_a_while_and_the_log_says_what
     path = disk / "0.log"
     script = "seq 200000; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo the end"
     task = await run(shims, world, script, logged(path))
-    await eventually(lambda: _sleeps(task.pid), 30)  # through with its output, which had no room
+    await eventually(lambda: _sleeps(task.pid) and not _unread(task.pid), 30)  # its output is through, and had no room
     log = path.read_bytes()
     assert log.endswith(b"\n")
     written = content(log, "stdout")
@@ -183,6 +186,15 @@ async def test_a_full_disk_stops_the_container_for_a_while_and_the_log_says_what
     assert b"bytes of this log were lost" in notice.words
     assert b"No space left" in notice.words
     assert last.words == b"the end"
+
+
+def _unread(pid: int) -> int:
+    """Bytes in the pipe that is a process's stdout."""
+    fd = os.open(f"/proc/{pid}/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(fd)
 
 
 def _sleeps(pid: int) -> bool:

@@ -192,6 +192,9 @@ async def test_a_shim_that_dies_ends_its_sandbox(folder: Path, running: bool) ->
             await asyncio.sleep(0)
             os.kill(shim, signal.SIGKILL)
             assert (await waiting).status == 137
+            while here.bundles:  # noqa: ASYNC110  what a daemon has told it does not tell again once it has cleared up
+                await asyncio.sleep(0.01)
+            assert len(here.exits()) == 1
     if not running:
         os.kill(shim, signal.SIGKILL)
     async with daemon(folder) as here:

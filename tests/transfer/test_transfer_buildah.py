@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,9 +69,9 @@ def without_root(tree: Tree) -> Tree:
 
 
 @pytest.fixture(scope="module")
-def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+def buildah() -> Iterator[Buildah]:
     """With `odd:1`, of one layer and busybox, and `odd:2`, of two and an empty one."""
-    made = Buildah(tmp_path_factory.mktemp("buildah"))
+    made = Buildah(Path(tempfile.mkdtemp(prefix="cbuildah-", dir="/tmp")))  # podman takes no long names
     try:
         container = made("from", "scratch")
         tree = Path(made("mount", container))
@@ -89,6 +90,7 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
         yield made
     finally:
         peers.unmount_below(made.folder)
+        shutil.rmtree(made.folder)
 
 
 @pytest.fixture(scope="module")
