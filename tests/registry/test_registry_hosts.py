@@ -6,6 +6,7 @@ import pytest
 from corten.errors import InvalidArgument
 from corten.registry import endpoints, host_folders, hosts_toml
 from corten.registry.endpoints import Endpoint
+from corten.registry.hosts import is_loopback
 from corten.registry.hosts_toml import CAPABILITIES, PULL, PUSH, RESOLVE, Auth, Trust
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,16 @@ skip_verify = true
   username = "ann"
   password_file = "secret"
 """
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:5000", "127.0.0.1", "127.1.2.3:80", "[::1]:5000"])
+def test_this_machine_is_trusted_without_a_certificate(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["registry.localhost", "registry.localhost:5000", "localhost.example", "10.0.0.1"])
+def test_a_name_that_some_resolver_leads_here_is_not(host: str) -> None:
+    assert not is_loopback(host)
 
 
 def test_every_key() -> None:
