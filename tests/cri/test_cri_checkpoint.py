@@ -1,5 +1,6 @@
 """CheckpointContainer, with stand-ins for criu and for what runc does with it: criu cannot dump on this kernel."""
 
+import asyncio
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
+from corten.client.client import Client
 from corten.errors import CortenError, FailedPrecondition, InvalidArgument
 from cri.cri_world import Cri, CriNode, cri_node
 
@@ -70,6 +72,23 @@ async def test_a_checkpoint_has_all_that_tools_look_at(cri: Cri, tmp_path: Path)
         with tarfile.open(fileobj=io.BytesIO(read("rootfs-diff.tar"))) as changed:
             assert "made" in {member.name for member in changed.getmembers()}
     assert (await cri.status(container)).state == pb.CONTAINER_RUNNING
+
+
+async def test_a_collection_meanwhile_takes_nothing_of_it(cri: Cri, tmp_path: Path) -> None:
+    container = await cri.started(await cri.run_pod(), "sleep", "1000")
+    collecting = asyncio.create_task(_collect(cri))
+    try:
+        for number in range(5):
+            await checkpoint(cri, container, tmp_path / f"{number}.tar")
+    finally:
+        collecting.cancel()
+
+
+async def _collect(cri: Cri) -> None:
+    async with Client(cri.node.daemon.address, "k8s.io") as client:
+        while True:
+            lease = await client.leases.create()
+            await client.leases.delete(lease.id, sync=True)
 
 
 async def test_what_fails_leaves_nothing_and_the_container_runs_on(cri: Cri, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -34,6 +37,7 @@ from .containers.specs import spec_of
 
 if TYPE_CHECKING:
     from corten.contracts.diff import Differ
+    from corten.contracts.scope import Scope
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds for a checkpoint whose request names no time."""
@@ -108,8 +112,12 @@ class Checkpoints:
         differ = cast("Differ | None", view.instance if view else None)
         if differ is None:
             raise FailedPrecondition(f"checkpoint of container {container.id}: {_DIFFER} is needed and not there")
-        snapshots = self._parts.metadata.snapshotter(SCOPE, container.snapshotter)
-        content, key = self._parts.metadata.content(SCOPE), f"checkpoint-{container.id}"
+        with self._leased() as scope:
+            self._compare(container, target, differ, scope)
+
+    def _compare(self, container: Container, target: Path, differ: Differ, scope: Scope) -> None:
+        snapshots = self._parts.metadata.snapshotter(scope, container.snapshotter)
+        content, key = self._parts.metadata.content(scope), f"checkpoint-{container.id}"
         lower = snapshots.view(key, snapshots.stat(container.id).parent)
         try:
             layer = differ.compare(lower, snapshots.mounts(container.id), content, media_type=_TAR)
@@ -122,6 +130,17 @@ class Checkpoints:
             content.delete(layer.digest)
         except NotFound:
             return
+
+    @contextmanager
+    def _leased(self) -> Iterator[Scope]:
+        """With a lease, so that a collection meanwhile takes nothing of what is made; it ends in a day in any case."""
+        end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        labels = {"containerd.io/gc.expire": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        lease = self._parts.leases.create(SCOPE.namespace, "", labels)
+        try:
+            yield replace(SCOPE, lease=lease.id)
+        finally:
+            self._parts.leases.delete(SCOPE.namespace, lease.id)
 
 
 @cache
