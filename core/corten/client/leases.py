@@ -1,7 +1,6 @@
 """Leases over the wire: what keeps resources from garbage collection while they are being put together."""
 
 import asyncio
-import datetime
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -9,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from corten.api.services.leases.v1 import leases_pb2 as pb
 from corten.contracts.objects import Lease, Resource
 from corten.errors import CortenError
+from corten.gc_expiry import EXPIRE, expiry_time
 from corten.messages.leases import lease
 
 from .calls import Calls, methods
 
 _RPC = methods(pb, "Leases")
-EXPIRE_LABEL = "containerd.io/gc.expire"
 DEFAULT_EXPIRY = 24 * 3600.0
 """Seconds after which a lease that its holder never gave back ends by itself."""
 
@@ -55,17 +54,11 @@ class Leases:
         """A lease for as long as the block runs; yields its id. It expires by itself after `expiry` seconds."""
         id = _made_up()
         try:  # from here on, as the daemon makes it also for a caller that is cancelled meanwhile
-            await self.create(id, {EXPIRE_LABEL: expiry_time(expiry), **(labels or {})})
+            await self.create(id, {EXPIRE: expiry_time(expiry), **(labels or {})})
             yield id
         finally:
             with suppress(CortenError):
                 await asyncio.shield(self.delete(id))
-
-
-def expiry_time(seconds: float) -> str:
-    """The value of the label `containerd.io/gc.expire` for a lease that ends in so many seconds (RFC 3339, UTC)."""
-    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
-    return end.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _made_up() -> str:

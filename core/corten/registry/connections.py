@@ -162,7 +162,7 @@ class Connections:
         for _ in range(MAX_REDIRECTS):
             ours = url.origin() == endpoint.base.origin()
             own = self._own_headers(endpoint, request.scope) if ours else CIMultiDict[str]()
-            headers = CIMultiDict([*((name, text) for name, text in request.headers.items() if name not in own)])
+            headers = CIMultiDict((name, text) for name, text in request.headers.items() if name not in own)
             headers.extend(own)
             response = await self._session.request(
                 request.method,

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, cast
 
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import CortenError, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, mapped
+from corten.gc_expiry import EXPIRE, expiry_time
 from corten.wire.service import CallContext
 
 from . import messages
@@ -134,9 +135,7 @@ class Checkpoints:
     @contextmanager
     def _leased(self) -> Iterator[Scope]:
         """With a lease, so that a collection meanwhile takes nothing of what is made; it ends in a day in any case."""
-        end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-        labels = {"containerd.io/gc.expire": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        lease = self._parts.leases.create(SCOPE.namespace, "", labels)
+        lease = self._parts.leases.create(SCOPE.namespace, "", {EXPIRE: expiry_time(24 * 3600)})
         try:
             yield replace(SCOPE, lease=lease.id)
         finally:

@@ -6,9 +6,7 @@ from datetime import datetime
 from threading import Lock
 
 from corten.errors import InvalidArgument
-
-EXPIRE = "containerd.io/gc.expire"
-"""On leases and images: RFC 3339; a value that cannot be read counts as none."""
+from corten.gc_expiry import EXPIRE
 
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")

@@ -13,10 +13,11 @@ from corten.api.events.image_pb2 import ImageCreate, ImageDelete, ImageUpdate
 from corten.contracts.objects import Image
 from corten.contracts.scope import Scope
 from corten.errors import AlreadyExists, InvalidArgument, NotFound
+from corten.gc_expiry import EXPIRE
 
 from . import resources, rows
 from .common import Common
-from .expiry import EXPIRE, expires_at
+from .expiry import expires_at
 from .transactions import Writing
 
 _FIELDS = ("labels", "target", "annotations")

@@ -1,7 +1,6 @@
 """A lease for as long as a transfer runs, so that nothing it has put together so far is collected."""
 
 import asyncio
-import datetime
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -9,12 +8,12 @@ from dataclasses import replace
 from corten.contracts.objects import Lease
 from corten.contracts.scope import Scope
 from corten.errors import CortenError
+from corten.gc_expiry import EXPIRE, expiry_time
 
 from .parts import Parts
 
-EXPIRY = datetime.timedelta(hours=24)
-"""After which a lease ends by itself if the daemon did not live to end it."""
-EXPIRE_LABEL = "containerd.io/gc.expire"
+EXPIRY = 24 * 3600.0
+"""Seconds after which a lease ends by itself if the daemon did not live to end it."""
 
 
 @asynccontextmanager
@@ -23,9 +22,8 @@ async def leased(parts: Parts, scope: Scope) -> AsyncIterator[Scope]:
     if scope.lease:
         yield scope
         return
-    end = (datetime.datetime.now(datetime.UTC) + EXPIRY).strftime("%Y-%m-%dT%H:%M:%SZ")
-    space = scope.namespace
-    making = asyncio.ensure_future(parts.pools.run("metadata", parts.leases.create, space, "", {EXPIRE_LABEL: end}))
+    space, labels = scope.namespace, {EXPIRE: expiry_time(EXPIRY)}
+    making = asyncio.ensure_future(parts.pools.run("metadata", parts.leases.create, space, "", labels))
     try:
         lease = await asyncio.shield(making)
         yield replace(scope, lease=lease.id)

@@ -1,6 +1,5 @@
 """Records of images in the store: which names an image gets, and putting them there."""
 
-import datetime
 from collections.abc import Mapping, Sequence
 
 from corten import references
@@ -10,12 +9,12 @@ from corten.contracts.objects import Image
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import Reference, StoreImage
 from corten.errors import AlreadyExists, InvalidArgument, NotFound
+from corten.gc_expiry import EXPIRE, expiry_time
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 
 from .parts import Parts
 
 BACK_REFERENCE = "containerd.io/gc.bref.image"
-EXPIRE = "containerd.io/gc.expire"
 
 
 def pulled(wanted: StoreImage, target: Descriptor) -> list[str]:
@@ -92,8 +91,7 @@ def labels_of(wanted: StoreImage, name: str) -> dict[str, str]:
     """A further name of an image that has one of its own goes with that: it is no root, and refers back to it."""
     if not wanted.name or name == wanted.name:
         return dict(wanted.labels)
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {**wanted.labels, BACK_REFERENCE: wanted.name, EXPIRE: now}
+    return {**wanted.labels, BACK_REFERENCE: wanted.name, EXPIRE: expiry_time(0)}
 
 
 async def save(parts: Parts, scope: Scope, names: Sequence[str], target: Descriptor, wanted: StoreImage) -> None:

@@ -52,14 +52,12 @@ def create(session: Session, id: str, expires: float, labels: tuple[str, ...]) -
     """Make a lease with LABELS (KEY=value), and print its name."""
 
     async def work(client: Client) -> Lease:
-        from corten.client.leases import EXPIRE_LABEL, expiry_time
+        from corten.gc_expiry import EXPIRE, expiry_time
 
         if bare := [label for label in labels if "=" not in label]:
             raise InvalidArgument(f"label {bare[0]!r}: write it as KEY=value (a name is given by --id)")
         given = pairs(labels, "label")
-        return await client.leases.create(
-            id, {**({EXPIRE_LABEL: expiry_time(expires * 3600)} if expires else {}), **given}
-        )
+        return await client.leases.create(id, {**({EXPIRE: expiry_time(expires * 3600)} if expires else {}), **given})
 
     click.echo(session.run(work).id)
 
