@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import images
+import procfs
 import pytest
 from cli.typing import Terminal
 from corten.cli import exits
@@ -24,7 +25,7 @@ Corten = Callable[..., "subprocess.CompletedProcess[str]"]
 def abandoned_fifos() -> set[Path]:
     """Folders of FIFOs that nobody has open; those of containers that run, other tests' too, are open."""
     folders = set(Path("/run").glob("corten-fifo-*"))
-    for link in Path("/proc").glob("[0-9]*/fd/*") if folders else ():
+    for link in procfs.entries("fd/*") if folders else ():
         with suppress(OSError):
             folders.discard(link.readlink().parent)
     return folders

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import procfs
 import pytest
 from corten.contracts.runtime import Stdio
 from corten_runtimes.config import RuncConfig
@@ -35,7 +36,7 @@ async def foreign(world: World) -> AsyncIterator[Any]:
 def copiers(world: World) -> list[int]:
     """Pids of the copiers of a world."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in procfs.entries("cmdline"):
         with contextlib.suppress(OSError):
             words = entry.read_bytes().split(b"\0")
             if words[0] == b"corten-copier" and words[1].startswith(bytes(world.state)):

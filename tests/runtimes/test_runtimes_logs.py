@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import procfs
 import pytest
 from corten.contracts.mounts import Mount
 from corten.contracts.runtime import Stdio
@@ -137,7 +138,7 @@ async def test_a_log_that_cannot_be_is_refused_and_nothing_left(
 def _processes_of(world: World) -> list[str]:
     """Shims, by the address of the daemon in their command line."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in procfs.entries("cmdline"):
         with contextlib.suppress(OSError):
             words = entry.read_bytes().decode(errors="replace").split("\0")
             found += [str(entry)] if f"{world.folder}/e" in words else []

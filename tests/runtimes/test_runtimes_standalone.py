@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+import procfs
 import pytest
 from corten.api.runtime.bootstrap.v1.bootstrap_pb2 import BootstrapParams, BootstrapResult
 from corten.api.runtime.task.v2.shim_pb2 import DeleteResponse
@@ -155,7 +156,7 @@ class Bundle:
 
 def _keeper(path: str) -> int:
     """The process that stays of the shim whose worker listens there."""
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in procfs.entries():
         try:
             if f"unix {path}" in _listening(process):
                 parent = (process / "stat").read_text().rpartition(")")[2].split()[1]

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import procfs
 import pytest
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
@@ -204,7 +205,7 @@ def _ends_with(reader: Reader, word: bytes) -> bool:
 
 
 def _running(command: bytes) -> bool:
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in procfs.entries("cmdline"):
         try:
             if entry.read_bytes().endswith(command):
                 return True

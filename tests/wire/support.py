@@ -168,6 +168,7 @@ class Echo:
                 await self.go.wait()
                 self.log.append("done")
                 yield request
+                self.log.append("replied")
         except BaseException as error:
             self.log.append(type(error).__name__)
             raise

@@ -237,6 +237,7 @@ async def test_stream_of_requests_that_waits_learns_that_its_client_went(sock: P
     async with grpc_pair(sock, echo) as channel:
         replies = channel.bidi(rpc("Store"), endless())
         await anext(replies)
+        await echo.until("replied")  # or it may be closed at its reply
         await replies.aclose()  # type: ignore[attr-defined]
         await echo.until(Cancelled.__name__)
 
@@ -398,11 +399,12 @@ async def test_stopping_does_not_wait_for_a_client_that_sends_nothing(sock: Path
         channel = Channel(str(sock))
         replies = channel.bidi(rpc("Store"), endless())
         await anext(replies)
+        await echo.until("replied")
         await asyncio.wait_for(server.close(), 5)
         with pytest.raises(Unavailable, match="the daemon stops"):
             await anext(replies)
         await channel.close()
-    assert echo.log == ["begun", "done", "CancelledError"]
+    assert echo.log == ["begun", "done", "replied", "CancelledError"]
 
 
 async def test_work_that_outlasts_the_grace_is_cut_off_from_its_client(sock: Path) -> None:
