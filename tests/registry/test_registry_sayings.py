@@ -55,7 +55,7 @@ async def test_a_silent_connection_is_given_up_and_tried_again() -> None:
         return response
 
     async with serving(silent) as (address, requests):
-        await fetched(address, MemoryContent(), stall_timeout=0.3)
+        await fetched(address, MemoryContent(), stall_timeout=1)
         ranges = [request.headers.get("Range") for request in requests if is_layer(request)]
     assert ranges == [None, "bytes=1000000-", "bytes=2000000-"]
 

@@ -367,7 +367,7 @@ async def test_stopping_does_not_wait_for_a_client_that_does_not_read(sock: Path
 async def test_stopping_ends_waits_at_once_and_lets_work_finish(sock: Path) -> None:
     echo = Echo()
     supervisor = Supervisor()
-    async with grpc_server(sock, echo, limits=Limits(stop_grace=5), supervisor=supervisor) as server:
+    async with grpc_server(sock, echo, limits=Limits(stop_grace=30), supervisor=supervisor) as server:
         channel = Channel(str(sock))
         wait = asyncio.ensure_future(channel.unary(rpc("Wait"), text("x")))
         stream = asyncio.ensure_future(anext(channel.server_stream(rpc("Count"), text("0"))))
@@ -378,12 +378,12 @@ async def test_stopping_ends_waits_at_once_and_lets_work_finish(sock: Path) -> N
         stop = asyncio.ensure_future(server.close())
         for ended in (wait, stream):
             with pytest.raises(Unavailable, match="the daemon stops"):
-                await asyncio.wait_for(ended, 2)
+                await asyncio.wait_for(ended, 10)
         assert not sock.exists()
         assert not stop.done()
         echo.go.set()
-        assert await asyncio.wait_for(work, 2) == text("w")
-        await asyncio.wait_for(stop, 2)
+        assert await asyncio.wait_for(work, 10) == text("w")
+        await asyncio.wait_for(stop, 10)
         await channel.close()
 
 
@@ -415,7 +415,7 @@ async def test_work_that_outlasts_the_grace_is_cut_off_from_its_client(sock: Pat
         await echo.until("begun")
         await asyncio.wait_for(server.close(), 5)
         with pytest.raises((Unavailable, Cancelled)):
-            await asyncio.wait_for(work, 2)
+            await asyncio.wait_for(work, 10)
         await channel.close()
         assert echo.log == ["begun"]
         echo.go.set()

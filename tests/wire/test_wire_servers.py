@@ -150,11 +150,11 @@ async def test_health_of_the_daemon_and_of_each_service(tmp_path: Path) -> None:
 
 
 async def test_health_watch_ends_with_the_daemon(tmp_path: Path) -> None:
-    async with started(tmp_path, "grpc", GrpcConfig(stop_grace=3)) as server:
+    async with started(tmp_path, "grpc", GrpcConfig(stop_grace=30)) as server:
         channel = Channel(str(tmp_path / "c.sock"))
         watch = channel.server_stream(HEALTH["Watch"], health_pb2.HealthCheckRequest())
         await anext(watch)
-        await asyncio.wait_for(server.close(), 2)
+        await asyncio.wait_for(server.close(), 10)
         with pytest.raises(Unavailable):
             await anext(watch)
         await channel.close()
