@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from corten.api.cri.v1 import runtime_pb2 as pb
 from corten.errors import InvalidArgument, NotFound
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 if sys.platform == "win32":
@@ -224,6 +224,8 @@ _JSON = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(_JSON, st.sampled_from([*versions.KNOWN, "", "7", None]))
+@example({"ip4": {"ip": False}}, "0.1.0")
+@example({"ips": [{"address": 7}]}, "1.0.0")
 def test_whatever_a_plugin_answers_is_a_result_or_an_error(document: Any, version: str | None) -> None:
     if isinstance(document, dict) and version is not None:
         document = {**document, "cniVersion": version}

@@ -180,5 +180,8 @@ def _index(value: Any) -> int:
     return value
 
 
-def _ip(address: str) -> str:
+def _ip(address: Any) -> str:
+    if not isinstance(address, str):
+        # A number, even False, is an address for `ipaddress`.
+        raise TypeError(f"the address {address!r} must be a string")
     return str(ipaddress.ip_interface(address).ip)
