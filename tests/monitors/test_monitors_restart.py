@@ -126,6 +126,13 @@ def test_labels_that_make_no_sense_are_told_of_once(daemon: Daemon, ctr: Ctr) ->
     assert daemon.log.count("'sometimes'") == 1
 
 
+def test_a_log_path_of_old_is_warned_of_and_not_written(daemon: Daemon, ctr: Ctr, tmp_path: Path) -> None:
+    run(ctr, "old", "echo said", f"logpath={tmp_path}/log")
+    wait_until(lambda: count(ctr, "old") >= 1, "it was started again")
+    wait_until(lambda: "old: its label containerd.io/restart.logpath is not heeded" in daemon.log, "the warning")
+    assert "containerd.io/restart.loguri takes a URI" in daemon.log and not (tmp_path / "log").exists()
+
+
 def test_a_terminal_without_a_log_is_restarted_too(ctr: Ctr) -> None:
     wanted = ("--tty", "--label", f"{PREFIX}status=running")
     ctr("containers", "create", *wanted, IMAGE, "tty", "sleep", "1000")

@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 
 import pytest
 from corten.contracts.mounts import ActiveMount, Mount, MountHandler
@@ -160,6 +162,59 @@ class Stuck:
 
     def unmount(self, point: str) -> None:
         raise Unavailable("stuck")
+
+
+class Gate:
+    """A handler whose first mount stands until it is let go, and fails or not; those after it do at once."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.begun, self.go = Event(), Event()
+        self._fails = fails
+
+    def mount(self, mount: Mount, point: str, active: Sequence[ActiveMount]) -> ActiveMount:
+        first = not self.begun.is_set()
+        self.begun.set()
+        self.go.wait(30)
+        if first and self._fails:
+            raise Unavailable("no device")
+        return ActiveMount(mount, point, 1)
+
+    def unmount(self, point: str) -> None:
+        """Nothing was mounted."""
+
+
+@pytest.mark.parametrize(("fails", "second_ends"), [(True, None), (False, AlreadyExists)])
+def test_a_second_activation_waits_for_how_the_first_one_ends(
+    root: Path, start: Start, fails: bool, second_ends: type[CortenError] | None
+) -> None:
+    gate = Gate(fails=fails)
+    manager = start(gate=gate)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(manager.activate, SCOPE, "a", [Mount("gate", "x")])
+        assert gate.begun.wait(30)
+        second = threads.submit(manager.activate, SCOPE, "a", [Mount("gate", "x")])
+        assert not wait([second], timeout=0.3).done
+        other = threads.submit(manager.activate, SCOPE, "b", [Mount("bind", str(root))], temporary=True)
+        assert other.result(30).name == "b"  # does not wait for the first
+        gate.go.set()
+        assert isinstance(first.exception(30), Unavailable if fails else type(None))
+        assert isinstance(second.exception(30), second_ends or type(None))
+    assert [each.name for each in manager.list("ns")] == ["a", "b"]
+    for name in ("a", "b"):
+        manager.deactivate("ns", name)
+
+
+def test_a_deactivation_waits_for_the_activation(root: Path, start: Start) -> None:
+    gate = Gate(fails=False)
+    manager = start(gate=gate)
+    with ThreadPoolExecutor(2) as threads:
+        made = threads.submit(manager.activate, SCOPE, "a", [Mount("gate", "x")])
+        assert gate.begun.wait(30)
+        undone = threads.submit(manager.deactivate, "ns", "a")
+        assert not wait([undone], timeout=0.3).done
+        gate.go.set()
+        assert made.result(30).name == "a" and undone.result(30) is None
+    assert manager.list("ns") == []
 
 
 def test_what_was_cut_off_is_undone_at_the_next_start(root: Path, start: Start) -> None:

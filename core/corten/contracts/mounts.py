@@ -89,7 +89,8 @@ class MountManager(Protocol):
     ) -> Activation:
         """Do all up to the last that needs handler or transformer; with `temporary` all, ending with a bind mount.
 
-        `allowed` are types that the caller can do itself (`loop`, `format/*`). On failure nothing is left.
+        `allowed` are types that the caller can do itself (`loop`, `format/*`). On failure nothing is left. While the
+        name is being made or undone by another call, this one waits for its end, and then does what it asks.
         Raises Unimplemented when nothing needs doing, AlreadyExists for the name, InvalidArgument for a template or
         option, NotFound and the handlers' own errors.
         """

@@ -5,6 +5,7 @@ containerd.io/restart.policy             always (if none is given), no, on-failu
 containerd.io/restart.explicitly-stopped true once a person stopped it, which unless-stopped respects
 containerd.io/restart.count              how often it was started again
 containerd.io/restart.loguri             where the output of the next run goes
+containerd.io/restart.logpath            where it went before containerd 2.0; not heeded any more
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ STATUS = "containerd.io/restart.status"
 POLICY = "containerd.io/restart.policy"
 COUNT = "containerd.io/restart.count"
 LOG_URI = "containerd.io/restart.loguri"
+LOG_PATH = "containerd.io/restart.logpath"
 EXPLICITLY_STOPPED = "containerd.io/restart.explicitly-stopped"
 _PLAIN = ("no", "always", "unless-stopped")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")

@@ -165,6 +165,7 @@ class RestartMonitor:
     async def _start(self, change: Change) -> None:
         self._backoff.started(change.key, time.monotonic())
         scope, container = Scope(change.namespace), change.container
+        _warn_of_old_label(change)
         number = policy.next_count(container.labels)
         counted = replace(container, labels={policy.COUNT: str(number)})
         await self._pools.run("metadata", self._metadata.containers(scope).update, counted, [f"labels.{policy.COUNT}"])
@@ -196,6 +197,17 @@ class RestartMonitor:
         if self._told.get(key) != text:
             self._told[key] = text
             log.warning("container %s/%s: cannot be kept as its labels want: %s", *key, text)
+
+
+def _warn_of_old_label(change: Change) -> None:
+    """With each restart, as containerd does: the output of that run is lost."""
+    if change.container.labels.get(policy.LOG_PATH):
+        log.warning(
+            "container %s/%s: its label %s is not heeded, as in containerd since 2.0; %s takes a URI (file:///PATH)",
+            *change.key,
+            policy.LOG_PATH,
+            policy.LOG_URI,
+        )
 
 
 async def _kill(task: Task) -> None:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 
 from corten import fieldpaths as masks
 from corten import filters as filter_rules
 from corten import labels as label_rules
 from corten.contracts.mounts import Activation, ActiveMount, Mount, MountHandler
 from corten.contracts.scope import Scope
-from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound, Unimplemented, mapped
+from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound, Unavailable, Unimplemented, mapped
 from corten.linux import mount as mounting
 
 from . import directories, filesystems, templates
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MAX_MOUNTS = 255
 """Mounts of one activation."""
 MAX_NAME = 32 << 10
+TURN = 30.0
+"""Seconds that a call waits for another one with the same name: a mount that hangs must not collect threads."""
 Key = tuple[str, str]
 
 
@@ -40,6 +42,7 @@ class Mounts:
         self._handlers = dict(handlers)
         self._lock = Lock()
         self._busy: set[Key] = set()
+        self._freed = Condition(self._lock)
         self._touched: set[Key] = set()
         _forget_other_boot(state, boot)
         self._targets.mkdir(mode=0o700, exist_ok=True)
@@ -222,16 +225,19 @@ class Mounts:
 
     @contextmanager
     def _held(self, key: Key) -> Iterator[None]:
-        """One at a time for each name; the second is refused rather than let wait in a thread."""
+        """One at a time for each name, in turn: how the first one ends decides about the second."""
         with self._lock:
-            if key in self._busy:
-                raise AlreadyExists(f"activation {key[1][:80]!r}: it is being made or undone just now")
+            if not self._freed.wait_for(lambda: key not in self._busy, TURN):
+                raise Unavailable(
+                    f"activation {key[1][:80]!r}: another call has been at work on it for {TURN:g} s; try again later"
+                )
             self._busy.add(key)
         try:
             yield
         finally:
             with self._lock:
                 self._busy.discard(key)
+                self._freed.notify_all()
 
 
 def _check(name: str, mounts: Sequence[Mount], labels: Mapping[str, str]) -> None:

@@ -37,7 +37,7 @@ class Roots:
         if not manager.needed(options.rootfs, allowed):
             return options
         (Path(bundle) / MARKER).touch(mode=0o600)
-        left = await self._pools.run("snapshots", self._activate, manager, namespace, id, options.rootfs, allowed)
+        left = await self._pools.run("mounts", self._activate, manager, namespace, id, options.rootfs, allowed)
         return replace(options, rootfs=left)
 
     def used(self, bundle: Path) -> bool:
@@ -49,7 +49,7 @@ class Roots:
         if self._manager is None:
             return
         try:
-            await self._pools.run("snapshots", self._manager.deactivate, namespace, id)
+            await self._pools.run("mounts", self._manager.deactivate, namespace, id)
         except NotFound:
             return
         except CortenError as error:

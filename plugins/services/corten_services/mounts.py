@@ -10,8 +10,8 @@ from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
 
-POOL = "snapshots"
-"""Mounting is the same kind of work as a snapshotter's."""
+POOL = "mounts"
+"""A call may wait for another one with the same name: no snapshotter's work waits with it."""
 
 
 class MountsService:
