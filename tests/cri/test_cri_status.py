@@ -88,7 +88,7 @@ def test_deprecations_make_the_condition_untrue_unless_they_are_ignored() -> Non
 def test_user_namespaces_and_read_only_mounts_are_offered_by_what_the_runtime_says(
     features: dict[str, object], why: str, recursive: bool
 ) -> None:
-    found = features_in(features, "1.1")
+    found = features_in(features)
     assert why in found.why_no_user_namespaces and bool(why) == bool(found.why_no_user_namespaces)
     assert found.recursive_read_only == recursive
 

@@ -17,6 +17,7 @@ from typing import Any
 import peers
 import procfs
 import pytest
+from corten import CONTAINERD_VERSION, REVISION
 from corten.api.runtime.bootstrap.v1.bootstrap_pb2 import BootstrapParams, BootstrapResult
 from corten.api.runtime.task.v2.shim_pb2 import DeleteResponse
 from corten.api.types.introspection_pb2 import RuntimeInfo
@@ -226,7 +227,7 @@ def test_delete_of_what_was_never_started(path: Path) -> None:
 
 def test_info_and_version() -> None:
     info = RuntimeInfo.FromString(subprocess.run([PROGRAM, "-info"], input=b"", capture_output=True, check=True).stdout)
-    assert info.name == RUNTIME
+    assert (info.name, info.version.version, info.version.revision) == (RUNTIME, CONTAINERD_VERSION, REVISION)
     version = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stdout
     assert version.startswith(f"{main.NAME}:\n  Version:")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corten import CONTAINERD_VERSION, REVISION
 from corten.api.cgroups.v1 import metrics_pb2 as v1
 from corten.api.types.introspection_pb2 import RuntimeInfo as RuntimeInfoMessage
 from corten.api.types.runc.options import oci_pb2
@@ -186,13 +187,27 @@ async def test_what_the_shim_cannot_do_says_why(runtime: Any, world: World) -> N
         await task.kill(99)
 
 
-async def test_plugin_info_tells_of_runc(runtime: Any) -> None:
+async def test_plugin_info_tells_of_the_shim_and_of_runc(runtime: Any) -> None:
     answer = await runtime.plugin_info(RUNC, None)
     info = RuntimeInfoMessage.FromString(answer.value)
     assert (answer.type_url, info.name) == ("containerd.types.RuntimeInfo", RUNC)
-    assert info.version.version.startswith("1.")
+    assert (info.version.version, info.version.revision) == (CONTAINERD_VERSION, REVISION)
     if info.features.value:
         assert "hooks" in json.loads(info.features.value)
+
+
+@pytest.mark.parametrize("says", ["exit 1", "echo", "echo no json", "echo 7", "exec cat /dev/null"])
+async def test_a_runtime_that_tells_no_features_has_none(runtime: Any, world: World, says: str) -> None:
+    """A message whose value is no JSON is more than containerd's clients can read."""
+    program = world.folder / "odd"
+    program.write_text(f"#!/bin/sh\n{says}\n")
+    program.chmod(0o755)
+    options = AnyValue("containerd.runc.v1.Options", oci_pb2.Options(binary_name=str(program)).SerializeToString())
+    info = RuntimeInfoMessage.FromString((await runtime.plugin_info(RUNC, options)).value)
+    assert not info.HasField("features") and info.options.value == options.value
+    program.unlink()
+    with pytest.raises(NotFound, match="no such program"):
+        await runtime.plugin_info(RUNC, options)
 
 
 async def test_a_container_with_cgroups_of_its_own_below_is_removed_too(runtime: Any, world: World) -> None:

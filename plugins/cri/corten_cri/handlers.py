@@ -25,6 +25,8 @@ from .config.runtime import Handler, RuntimeConfig
 log = logging.getLogger(__name__)
 
 RUNC = "io.containerd.runc.v2"
+_RUNC_VERSION = "org.opencontainers.runc.version"
+"""Among the annotations of its features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,13 @@ class Handlers:
             why = str(error).partition("\n")[0]
             log.info("runtime handler %s: it does not tell its features: %s", name, why)
             return Features(why_no_user_namespaces=f"its runtime does not tell its features: {why}")
-        return features_in(document, found.version.version)
+        return features_in(document)
 
 
-def features_in(document: Mapping[str, Any], version: str = "") -> Features:
+def features_in(document: Mapping[str, Any]) -> Features:
     """What the document of `runc features` says, as far as CRI wants to know it."""
     linux = document.get("linux") or {}
-    runtime = f"runtime {version}".strip()
+    runtime = f"runtime {(document.get('annotations') or {}).get(_RUNC_VERSION, '')}".strip()
     why = ""
     if "user" not in (linux.get("namespaces") or ()):
         why = f"{runtime} has no user namespaces"

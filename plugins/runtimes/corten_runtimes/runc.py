@@ -1,10 +1,13 @@
 """Asking runc beside the shims: what it is and can, and deleting a container whose shim is gone."""
 
+import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 
+from corten import CONTAINERD_VERSION, REVISION
 from corten.api.types import introspection_pb2
 from corten.errors import DeadlineExceeded, NotFound, Unknown, mapped
 
@@ -13,6 +16,7 @@ assert sys.platform != "win32"
 
 from .shim import direct
 
+log = logging.getLogger(__name__)
 _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 _ASK_DEADLINE = 10.0
 REMOVE_DEADLINE = 30.0
@@ -21,10 +25,14 @@ Stamp = tuple[str, int, int]
 
 
 def info(name: str, binary: str) -> introspection_pb2.RuntimeInfo:
-    """`containerd.types.RuntimeInfo` of runc, without options. Raises NotFound if it is not there."""
+    """`containerd.types.RuntimeInfo` without options. Raises NotFound if runc is not there.
+
+    The version is the shim's; runc tells its own among its features, which one without `runc features` has none of.
+    """
     answer = introspection_pb2.RuntimeInfo(name=name)
-    answer.version.version = _output(binary, "--version").split("\n")[0].removeprefix("runc version ")
-    answer.features.type_url, answer.features.value = _FEATURES, _output(binary, "features").encode()
+    answer.version.version, answer.version.revision = CONTAINERD_VERSION, REVISION
+    if features := _features(binary):
+        answer.features.type_url, answer.features.value = _FEATURES, features
     return answer
 
 
@@ -60,10 +68,17 @@ def delete(id: str, binary: str, root: str, *, systemd_cgroup: bool) -> None:
         raise Unknown(f"task {id!r}: runc delete --force failed: {done.stderr.strip()}")
 
 
-def _output(binary: str, verb: str) -> str:
+def _features(binary: str) -> bytes:
+    """The JSON object that `runc features` prints; nothing of a runtime that does not know the command."""
     if shutil.which(binary) is None:
-        raise NotFound(f'runtime "{binary}": no such program on PATH (install it, or set another as binary_name)')
-    done = subprocess.run(
-        [binary, verb], stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_DEADLINE, check=False
-    )
-    return done.stdout.decode() if done.returncode == 0 else ""
+        where = "" if "/" in binary else " on PATH"
+        raise NotFound(f'runtime "{binary}": no such program{where} (install it, or set another as binary_name)')
+    command = [binary, "features"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_DEADLINE, check=False
+        )
+        return done.stdout if done.returncode == 0 and isinstance(json.loads(done.stdout), dict) else b""
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        log.debug("%s features: %s", binary, error)
+        return b""

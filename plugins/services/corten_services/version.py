@@ -11,4 +11,4 @@ class VersionService:
 
     @cancellable
     async def version(self, request: Empty, call: CallContext) -> pb.VersionResponse:
-        return pb.VersionResponse(version=corten.CONTAINERD_VERSION, revision=f"corten-{corten.__version__}")
+        return pb.VersionResponse(version=corten.CONTAINERD_VERSION, revision=corten.REVISION)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from corten import CONTAINERD_VERSION, __version__
+from corten import CONTAINERD_VERSION, REVISION
 from corten.contracts.metrics import Kind, Metric, Sample, TellsMetrics
 from corten.errors import CortenError, Internal
 from corten.plugin.model import PluginView, State
@@ -68,7 +68,7 @@ class Gathering:
 
 
 def _build() -> Metric:
-    sample = Sample(1, (CONTAINERD_VERSION, f"corten-{__version__}"))
+    sample = Sample(1, (CONTAINERD_VERSION, REVISION))
     text = "What is built into the daemon: the containerd release whose API it serves, and its own."
     return Metric("containerd_build_info_total", text, Kind.COUNTER, [sample], ("version", "revision"))
 
