@@ -27,6 +27,7 @@ from corten.errors import (
 from corten.oci_image import documents
 from corten.references import Reference
 
+from . import encodings
 from .troubles import trouble
 
 CHUNK = 1 << 20
@@ -64,9 +65,9 @@ def redirected(url: URL, response: aiohttp.ClientResponse) -> URL:
 
 
 def described(response: aiohttp.ClientResponse, reference: Reference) -> Descriptor | None:
-    """What HEAD says; None if it leaves out what is needed."""
+    """What HEAD says; None if it leaves out what is needed: the length of an encoded body is not the manifest's."""
     digest = response.headers.get("Docker-Content-Digest", "")
-    if not digest or response.content_length is None:
+    if not digest or response.content_length is None or encodings.encoding(response):
         return None
     digests.parse(digest)
     if response.content_length > documents.MAX_SIZE:
@@ -90,7 +91,7 @@ def skipped(response: aiohttp.ClientResponse, offset: int) -> int:
 
 
 def check_length(response: aiohttp.ClientResponse, descriptor: Descriptor, start: int) -> None:
-    length = response.content_length
+    length = None if encodings.encoding(response) else response.content_length
     if length is not None and start + length != descriptor.size:
         raise DataLoss(
             f"content {descriptor.digest}: the registry announces {start + length} bytes, "
@@ -134,11 +135,14 @@ async def read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes
 
 
 async def chunks(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
-    """The body in parts of about `CHUNK`: each part costs whoever stores it a change of thread or a message."""
+    """The body, decoded, in parts of about `CHUNK`: each costs whoever stores it a change of thread or a message."""
     parts: list[bytes] = []
     size = 0
+    received: AsyncIterator[bytes] = response.content.iter_any()
+    if encoding := encodings.encoding(response):
+        received = encodings.decoded(received, encoding, what)
     try:
-        async for data in response.content.iter_any():
+        async for data in received:
             parts.append(data)
             size += len(data)
             if size >= CHUNK:

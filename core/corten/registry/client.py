@@ -21,7 +21,7 @@ from corten.errors import CortenError, DataLoss, NotFound, PermissionDenied, Una
 from corten.oci_image import documents, media_types
 from corten.references import Reference
 
-from . import answers, endpoints, host_folders
+from . import answers, encodings, endpoints, host_folders
 from .authority import Ask
 from .connections import STALL_TIMEOUT, Connections, Request, Trace, Warn
 from .credentials import Credentials, Lookup, anonymous
@@ -128,8 +128,11 @@ class RegistryClient:
                 yield part
 
     async def _whole(self, reference: Reference, descriptor: Descriptor, offset: int) -> AsyncGenerator[bytes, None]:
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        ranged = offset and reference.host not in self._without_ranges
+        headers = {"Range": f"bytes={offset}-"} if ranged else {}
         async with self._request("GET", reference, f"blobs/{descriptor.digest}", headers=headers) as response:
+            if response.status == 206 and encodings.encoding(response):
+                raise self._no_ranges(reference, descriptor)
             skip = answers.skipped(response, offset)
             answers.check_length(response, descriptor, offset - skip)
             async for chunk in answers.chunks(response, f"content {descriptor.digest}"):
@@ -142,9 +145,8 @@ class RegistryClient:
         async def part(start: int, end: int) -> list[bytes]:
             headers = {"Range": f"bytes={start}-{end - 1}"}
             async with self._request("GET", reference, f"blobs/{descriptor.digest}", headers=headers) as response:
-                if response.status != 206:
-                    self._without_ranges.add(reference.host)
-                    raise Unavailable(f"content {descriptor.digest}: registry {reference.host} knows no ranges")
+                if response.status != 206 or encodings.encoding(response):
+                    raise self._no_ranges(reference, descriptor)
                 answers.skipped(response, start)
                 answers.check_range(response, descriptor, end - start)
                 return await answers.read_exactly(response, end - start, f"content {descriptor.digest}")
@@ -153,6 +155,11 @@ class RegistryClient:
             async for parts in ranges:
                 for data in parts:
                     yield data
+
+    def _no_ranges(self, reference: Reference, descriptor: Descriptor) -> Unavailable:
+        """To go on without: there are none, or ranges of what is encoded, of which nobody knows where they begin."""
+        self._without_ranges.add(reference.host)
+        return Unavailable(f"content {descriptor.digest}: registry {reference.host} knows no ranges")
 
     async def _resolve_by_get(self, reference: Reference) -> Descriptor:
         async with self._request("GET", reference, f"manifests/{reference.object}", _finds(reference)) as response:
