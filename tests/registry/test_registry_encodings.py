@@ -15,8 +15,7 @@ from corten.oci_image.media_types import OCI_LAYER
 from corten.registry.client import RegistryClient
 from corten.registry.ranges import Ranges
 from corten.testing.content import MemoryContent
-
-from tests.lying_registry import IMAGE, LAYER, fetched, is_layer, refused, serving
+from lying_registry import IMAGE, LAYER, fetched, is_layer, refused, serving
 
 HUGE = 96 << 20
 
@@ -46,7 +45,7 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def bytes_asked_for(request: web.Request) -> bytes:
-    kind, name = request.path.split("/")[-2:]
+    _, name = request.path.split("/")[-2:]
     return IMAGE.blobs.get(IMAGE.target.digest if name == "tag" else name, b"")
 
 

@@ -314,7 +314,7 @@ class CountingStore(MemoryContent):
     def reader(self, digest: str) -> Any:
         return _Counted(self, super().reader(digest))
 
-    def writer(self, ref: str, *, total: int = 0, expected: str = "") -> Any:
+    def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> Any:
         return _Counted(self, super().writer(ref, total=total, expected=expected))
 
 

@@ -134,6 +134,22 @@ async def test_what_was_exported_goes_in_again_under_its_own_name(daemon: Daemon
         assert "manifest.json" not in tar.getnames()
 
 
+async def test_annotations_of_an_archive_come_and_go_with_the_image(daemon: Daemon, archive: Path) -> None:
+    """As in containerd, and where a blob came from is told in an archive as an annotation."""
+    source = "containerd.io/distribution.source.r.example"
+    async with Client(daemon.address, "notes") as client, Client(daemon.address, "notes-2") as other:
+        await taken_in(client, archive.read_bytes(), named("r.example/five"))
+        image = await client.images.get("r.example/five:latest")
+        assert image.target.annotations == {"org.opencontainers.image.ref.name": "latest"}
+        await client.content.label(image.target.digest, {source: "five"})
+        await taken_in(other, await given_out(client, ImageStore(name=image.name)), named("r.example/five"))
+        assert (await other.images.get(image.name)).target.annotations == {
+            "io.containerd.image.name": image.name,
+            "org.opencontainers.image.ref.name": "latest",
+            source: "five",
+        }
+
+
 async def test_the_index_of_an_archive_is_an_image_too_that_the_others_go_with(daemon: Daemon, archive: Path) -> None:
     """As containerd 2.x stores it: `--index-name`."""
     async with Client(daemon.address, "index") as client:

@@ -8,6 +8,7 @@ import images
 import peers
 import pytest
 from corten import digests, platforms
+from corten.api.events.content_pb2 import ContentCreate
 from corten.api.types.platform_pb2 import Platform
 from corten.api.types.transfer.imagestore_pb2 import ImageReference, ImageStore, UnpackConfiguration
 from corten.api.types.transfer.progress_pb2 import Progress
@@ -47,6 +48,32 @@ def source(name: str) -> OCIRegistry:
 def unpacked(name: str, snapshotter: str = "") -> ImageStore:
     unpack = UnpackConfiguration(platform=HERE, snapshotter=snapshotter)
     return ImageStore(name=name, platforms=[HERE], unpacks=[unpack], labels={"a": "b"})
+
+
+async def test_events_of_content_say_what_it_is(daemon: Daemon, registry: str) -> None:
+    name, seen = f"{registry}/lib/five:v1", dict[str, str]()
+    async with Client(daemon.address, "events") as client:
+        ready = asyncio.Event()
+
+        async def listen() -> None:
+            async for envelope in client.events.subscribe(["namespace==events"]):
+                ready.set()
+                if envelope.topic == "/content/create":
+                    created = ContentCreate.FromString(envelope.event.value)
+                    seen[created.digest] = created.mediaType
+                if envelope.topic == "/images/create" and not envelope.event.value.find(b"last") < 0:
+                    return
+
+        listening = asyncio.create_task(listen())
+        while not ready.is_set():  # what is subscribed to begins when the daemon has got so far
+            await client.namespaces.create("events")
+            await client.namespaces.delete("events")
+            await asyncio.sleep(0.05)
+        await client.transfers.run(source(name), ImageStore(name="last", platforms=[HERE]))
+        await listening
+        found = await resolve(client, await client.images.get("last"))
+    expected = [found.target, found.manifest.config, *found.manifest.layers]
+    assert seen == {each.digest: each.media_type for each in expected}
 
 
 async def test_the_image_is_there_unpacked_and_named(daemon: Daemon, registry: str) -> None:

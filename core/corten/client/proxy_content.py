@@ -75,7 +75,7 @@ class ProxyContent:
     def reader(self, digest: str) -> ContentReader:
         return _Reader(self._connection, digest, self.info(digest).size)
 
-    def writer(self, ref: str, *, total: int = 0, expected: str = "") -> ContentWriter:
+    def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> ContentWriter:
         _check(ref)
         if expected:
             digests.parse(expected)

@@ -27,7 +27,8 @@ class WireSink:
     async def read(self, digest: str, limit: int) -> bytes:
         return await self._content.read_all(digest, limit)
 
-    async def writer(self, ref: str, total: int = 0, expected: str = "") -> BlobWriter:
+    async def writer(self, ref: str, total: int = 0, expected: str = "", media_type: str = "") -> BlobWriter:
+        """As the contract says; the API has no place for a media type."""
         return await self._content.open_writer(ref, total=total, expected=expected)
 
     async def abort(self, ref: str) -> None:

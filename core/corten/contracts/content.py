@@ -145,8 +145,8 @@ class ContentStore(Protocol):
         """Raises NotFound."""
         ...
 
-    def writer(self, ref: str, *, total: int = 0, expected: str = "") -> ContentWriter:
-        """Open or resume the ingest of `ref`.
+    def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> ContentWriter:
+        """Open or resume the ingest of `ref`; `media_type` is for the event alone, where it is known.
 
         Raises Unavailable while another writer holds the ref, AlreadyExists when `expected` is there already,
         InvalidArgument for an empty ref or a malformed digest, FailedPrecondition when the total differs from the

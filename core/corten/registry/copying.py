@@ -73,7 +73,7 @@ async def open_writer(sink: BlobSink, descriptor: Descriptor) -> BlobWriter | No
     ref = media_types.ref_key(descriptor.media_type, descriptor.digest)
     while True:
         try:
-            return await sink.writer(ref, descriptor.size, descriptor.digest)
+            return await sink.writer(ref, descriptor.size, descriptor.digest, descriptor.media_type)
         except AlreadyExists:
             return None
         except Unavailable:

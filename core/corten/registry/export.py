@@ -15,7 +15,7 @@ from corten import digests, references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.transfer import ByteWriter
 from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
-from corten.oci_image import documents, media_types
+from corten.oci_image import documents, gc_labels, media_types
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME, SUBJECT
 from corten.platforms import Platform, best
 from corten.values import dataclass
@@ -91,12 +91,13 @@ async def planned(source: BlobSource, images: Sequence[Named], options: ExportOp
             _add_docker(docker, _chosen(manifests, options.host), image.name)
     if plan.absent:
         raise NotFound(_lacking(plan.absent))
+    entries = [_entry(image, await source.labels(image.target.digest)) for image in images]
     plan.made["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
     plan.made["index.json"] = documents.dump(
         {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_INDEX,
-            "manifests": [*map(_entry, images), *(plan.referrers[digest] for digest in sorted(plan.referrers))],
+            "manifests": [*entries, *(plan.referrers[digest] for digest in sorted(plan.referrers))],
         }
     )
     if docker:
@@ -216,9 +217,10 @@ def _docker_tag(name: str) -> str:
     return "" if reference.digest else reference.familiar
 
 
-def _entry(image: Named) -> dict[str, Any]:
-    annotations = {**image.target.annotations, IMAGE_NAME: image.name, REF_NAME: _oci_name(image.name)}
-    target = image.target
+def _entry(image: Named, labels: Mapping[str, str]) -> dict[str, Any]:
+    """As index.json has it, annotated with its names and, as by containerd, with where it came from."""
+    target, sources = image.target, {key: value for key, value in labels.items() if key.startswith(gc_labels.SOURCE)}
+    annotations = {**target.annotations, **sources, IMAGE_NAME: image.name, REF_NAME: _oci_name(image.name)}
     return documents.as_document(Descriptor(target.media_type, target.digest, target.size, annotations))
 
 

@@ -47,7 +47,7 @@ class BlobSink(Protocol):
         """A whole blob of up to `limit` bytes. Raises NotFound, ResourceExhausted for a larger one."""
         ...
 
-    async def writer(self, ref: str, total: int = 0, expected: str = "") -> BlobWriter:
+    async def writer(self, ref: str, total: int = 0, expected: str = "", media_type: str = "") -> BlobWriter:
         """Raises AlreadyExists when `expected` is there, Unavailable while the ref is being written."""
         ...
 
@@ -75,7 +75,8 @@ async def store_document(sink: BlobSink, target: Descriptor, data: bytes, childr
     """Have a document that was made or taken in here in the sink, with the labels that keep its children."""
     labels = gc_labels.of_children(children)
     try:
-        async with await sink.writer(f"import-{target.digest}", target.size, target.digest) as writer:
+        ref = f"import-{target.digest}"
+        async with await sink.writer(ref, target.size, target.digest, target.media_type) as writer:
             await write_whole(writer, data)
             await writer.commit(target.size, target.digest, labels)
     except AlreadyExists:
@@ -104,9 +105,9 @@ class StoreSink:
         data: bytes = await self._run(self._read, digest, limit)
         return data
 
-    async def writer(self, ref: str, total: int = 0, expected: str = "") -> BlobWriter:
+    async def writer(self, ref: str, total: int = 0, expected: str = "", media_type: str = "") -> BlobWriter:
         def opened() -> ContentWriter:
-            return self._store.writer(ref, total=total, expected=expected)
+            return self._store.writer(ref, total=total, expected=expected, media_type=media_type)
 
         opening: asyncio.Future[ContentWriter] = asyncio.ensure_future(self._run(opened))
         try:

@@ -82,7 +82,7 @@ class MemoryContent:
     def reader(self, digest: str) -> ContentReader:
         return _Reader(self._blob(digest)[1])
 
-    def writer(self, ref: str, *, total: int = 0, expected: str = "") -> ContentWriter:
+    def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> ContentWriter:
         with self._lock:
             self._check_new(ref, expected)
             ingest = self._ingests.get(ref)

@@ -81,7 +81,7 @@ class LocalContent:
     def reader(self, digest: str) -> ContentReader:
         return LocalReader(self._blob_path(digest), digest, self._recent)
 
-    def writer(self, ref: str, *, total: int = 0, expected: str = "") -> ContentWriter:
+    def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> ContentWriter:
         path = self._ingests / _ingest.directory_name(ref)
         if expected and self._blob_path(expected).exists():
             raise AlreadyExists(f"content {expected}: already exists")

@@ -104,7 +104,7 @@ class WalkingDiffer:
             "epoch": source_date_epoch,
         }
         made_up = f"corten-diff-{os.urandom(16).hex()}"
-        with content.writer(ref or made_up) as writer, _named("compare two trees"):
+        with content.writer(ref or made_up, media_type=wanted) as writer, _named("compare two trees"):
             try:
                 writer.truncate(0)  # a ref that was begun before starts again: its bytes are not known here
                 return self._pack(request, wanted, writer, content, labels or {})

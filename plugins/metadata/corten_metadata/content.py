@@ -80,7 +80,7 @@ class NamespacedContent:
         self.info(digest)
         return self._backend.reader(digest)
 
-    def writer(self, ref: str, *, total: int = 0, expected: str = "") -> NamespacedWriter:
+    def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> NamespacedWriter:
         if not ref:
             raise InvalidArgument("content: the ref of an ingest must not be empty")
         if expected:
@@ -89,7 +89,7 @@ class NamespacedContent:
         self._common.holds.pin(pin)
         try:
             with self._common.holds.alone(pin), self._common.holds.hold(("blobs", expected)):
-                return self._open(ref, total, expected)
+                return self._open(ref, total, expected, media_type)
         except BaseException:
             self._common.holds.unpin(pin)
             raise
@@ -122,7 +122,7 @@ class NamespacedContent:
 
         self._common.store.write(work, removes=True)
 
-    def _open(self, ref: str, total: int, expected: str) -> NamespacedWriter:
+    def _open(self, ref: str, total: int, expected: str, media_type: str) -> NamespacedWriter:
         size = self._size_to_share(expected, total)
         number = self._common.store.number()
         lost = bool(expected) and self._lost(expected)
@@ -134,7 +134,9 @@ class NamespacedContent:
             self._join_blob(expected)
             raise
         self._common.alarm.note(ingest.expires_at or None)
-        opening = Opening(self._common, self._scope, self._backend, ref, ingest.backend_ref, size or total, expected)
+        opening = Opening(
+            self._common, self._scope, self._backend, ref, ingest.backend_ref, size or total, expected, media_type
+        )
         if size is not None:
             return NamespacedWriter(opening, None)
         try:

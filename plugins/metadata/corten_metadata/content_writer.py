@@ -32,6 +32,7 @@ class Opening:
     backend_ref: str
     total: int
     expected: str
+    media_type: str
 
 
 class NamespacedWriter:
@@ -85,7 +86,7 @@ class NamespacedWriter:
         self.close()
         if not fresh:
             raise AlreadyExists(f"content {info.digest}: it exists already")
-        event = ContentCreate(digest=info.digest, size=info.size)
+        event = ContentCreate(digest=info.digest, size=info.size, mediaType=self._opening.media_type)
         self._opening.common.publish(self._opening.scope.namespace, "/content/create", event)
         return info.digest
 

@@ -92,7 +92,8 @@ def _bound(folder: Path) -> Mount:
 def _write(content: ContentStore, media_type: str, data: bytes) -> Descriptor:
     digest = of(data)
     try:
-        with content.writer(f"checkpoint-{digest}", total=len(data), expected=digest) as writer:
+        ref = f"checkpoint-{digest}"
+        with content.writer(ref, total=len(data), expected=digest, media_type=media_type) as writer:
             writer.truncate(0)
             writer.write(data)
             writer.commit(len(data), digest)

@@ -78,12 +78,12 @@ async def take_in(parts: Parts, scope: Scope, source: ImportArchive, destination
             raise NotFound("import: none of the archive's images gets a name (ask for one with a prefix or a name)")
         for target, found in names:
             for name in found:
-                await parts.verifiers.check(name, _plain(target))
+                await parts.verifiers.check(name, target)
         for wanted in destination.unpacks:
             for target in taken.targets:
                 await unpack_stored(parts, held, target, wanted, report)
         for target, found in names:
-            await naming.save(parts, held, found, _plain(target), destination)
+            await naming.save(parts, held, found, target, destination)
     report.say("Completed import")
     for target, found in names:
         for name in found:
@@ -175,7 +175,3 @@ async def _manifests(parts: Parts, scope: Scope, target: Descriptor, depth: int)
         await _manifests(parts, scope, entry.descriptor, depth + 1) for entry in entries if not entry.is_attestation
     ]
     return [image for images in below for image in images]
-
-
-def _plain(target: Descriptor) -> Descriptor:
-    return Descriptor(target.media_type, target.digest, target.size)
