@@ -30,6 +30,12 @@ _KNOWN_OS = frozenset({
     "solaris", "windows",
 })  # fmt: skip
 
+_KNOWN_ARCHITECTURES = frozenset({
+    "386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64", "mips64le",
+    "mips64p32", "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv64", "s390", "s390x", "sparc", "sparc64",
+    "wasm",
+})  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -64,7 +70,10 @@ def parse(text: str) -> Platform:
         return normalise(Platform(system, rest[0], "".join(rest[1:]), version, features))
     if system.lower() in _KNOWN_OS:
         return normalise(replace(host(), os=system.lower(), os_version=version, os_features=features))
-    return normalise(Platform(host().os, system))
+    found = normalise(Platform(host().os, system))
+    if found.architecture not in _KNOWN_ARCHITECTURES:
+        raise InvalidArgument(f"platform {text[:128]!r}: neither a system nor an architecture is called that")
+    return found
 
 
 def normalise(platform: Platform) -> Platform:

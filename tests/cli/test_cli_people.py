@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,12 @@ def test_a_log_elsewhere_or_none(corten: Corten, tmp_path: Path) -> None:
     corten("run", "-d", "--name", "mute", "--log", "none", IMAGE, "echo", "hi")
     assert "keeps no log" in corten("logs", "mute", code=exits.CONFLICT).stderr
     assert "--detach" in corten("run", "--log", "x", IMAGE, code=exits.USAGE).stderr
+    uri = f"file://{tmp_path}/as%20uri.log"
+    corten("run", "-d", "--name", "uri", "--log", uri, IMAGE, "echo", "hi")
+    corten("wait", "uri")
+    assert (tmp_path / "as uri.log").exists() and corten("logs", "uri").stdout == "hi\n"
+    for other in ("binary:///bin/true", "fifo:///x"):
+        assert "path of a file" in corten("run", "-d", "--log", other, IMAGE, "true", code=125).stderr
 
 
 def test_two_attach_detach_and_come_back(daemon: Daemon, corten: Corten) -> None:
@@ -106,6 +113,22 @@ def test_attach_to_what_was_started_without_a_terminal(daemon: Daemon, corten: C
         assert process.stdout.readline() == "through\n"
         corten("kill", "cat")
         assert process.wait(20) == 137
+
+
+def test_the_third_signal_leaves_what_was_only_attached_to(daemon: Daemon, corten: Corten) -> None:
+    script = "trap 'echo told' INT; while :; do echo on; sleep 0.1; done"
+    corten("run", "-d", "--name", "deaf", IMAGE, "sh", "-c", script)
+    argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "attach", "deaf"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "on\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            assert "told\n" in iter(process.stdout.readline, "")
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)[1]
+        assert process.returncode == 0 and "a third signal leaves it running" in said and "detached" in said
+    assert record(corten, "deaf")["status"] == "running"
 
 
 def test_processes_and_usage(corten: Corten) -> None:

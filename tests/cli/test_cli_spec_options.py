@@ -45,19 +45,26 @@ def test_words_become_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "says"),
     [
-        {"ulimit": ("fly=1",)},
-        {"ulimit": ("core",)},
-        {"ulimit": ("core=x",)},
-        {"device": ("/no/such",)},
-        {"device": ("/dev/null::rx",)},
-        {"seccomp": "/no/such"},
-        {"tmpfs": ("/x:y",)},
+        ({"ulimit": ("fly=1",)}, "no limit 'fly'"),
+        ({"ulimit": ("core",)}, "NAME=SOFT"),
+        ({"ulimit": ("core=x",)}, "NAME=SOFT"),
+        ({"ulimit": ("nofile=5:3",)}, "above the hard one"),
+        ({"ulimit": ("nofile=unlimited:3",)}, "above the hard one"),
+        ({"device": ("/no/such",)}, "/no/such"),
+        ({"device": ("/dev/null::rx",)}, "letters r, w and m"),
+        ({"device": ("/proc/self/attr",)}, "none in this folder"),
+        ({"seccomp": "/no/such"}, "/no/such"),
+        ({"tmpfs": ("/x:y",)}, "'y'"),
+        ({"sysctl": ("net.ipv4.ip_forward",)}, "KEY=value"),
+        ({"memory": "64m", "memory_swap": "32m"}, "needs --memory"),
+        ({"memory_swap": "32m"}, "needs --memory"),
+        ({"env": ("=x",)}, "KEY to take it from here"),
     ],
 )
-def test_words_that_are_none(fields: dict[str, Any]) -> None:
-    with pytest.raises(CortenError):
+def test_words_that_are_none(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(CortenError, match=says):
         spec(**fields)
 
 

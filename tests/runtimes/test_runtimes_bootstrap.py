@@ -249,6 +249,6 @@ async def test_a_shim_of_containerd_2_4(check: Callable[..., Any], world: World)
         folder.mkdir()
         rest = (folder,) if check in processes.SUITE else ()
         await check(runtime, lambda args: replace(world.options(*args), runtime=info), *rest)
-        assert world.remains() == []
+        await world.left_nothing()
     finally:
         await over(world, runtime)

@@ -120,7 +120,7 @@ async def test_what_is_never_restored_is_deleted(runtime: Any, world: World, inf
     task = await runtime.create(NAMESPACE, "never", options)
     ended = await task.delete()
     assert ended.status == 0
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_options_of_a_checkpoint_reach_runc(runtime: Any, world: World, info: RuntimeInfo) -> None:

@@ -32,7 +32,7 @@ async def test_processes(check: Check, shims: Any, world: World) -> None:
     folder = world.folder / "streams"
     folder.mkdir()
     await check(shims, _maker(world), folder)
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 @every_check
@@ -44,7 +44,7 @@ async def test_the_fake(check: Check) -> None:
 @pytest.mark.integration
 async def test_the_own_shim(check: Check, runtime: Any, world: World) -> None:
     await check(runtime, _maker(world))
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 @every_check
@@ -55,7 +55,7 @@ async def test_the_binary_shim(check: Check, world: World) -> None:
     runtime = await world.runtime()
     try:
         await check(runtime, _maker(world))
-        assert world.remains() == []
+        await world.left_nothing()
     finally:
         await clear(runtime)
         await runtime.close()

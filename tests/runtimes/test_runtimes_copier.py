@@ -94,7 +94,7 @@ async def test_bundles_keep_nothing_of_processes_that_were_deleted(foreign: Any,
     await task.kill(9)
     await task.wait()
     await task.delete()
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 _FIFREEZE, _FITHAW = 0xC0045877, 0xC0045878

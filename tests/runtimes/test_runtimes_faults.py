@@ -124,7 +124,7 @@ async def _all_gone(world: World, runtime: Any) -> None:
         assert (await task.delete()).status == 137
     with pytest.raises(NotFound):
         await runtime.get(NAMESPACE, "t")
-    await eventually(lambda: not world.remains())  # a shim may yet be ending
+    await world.left_nothing()
     again = await runtime.create(NAMESPACE, "t", world.options("/bin/true"))
     await again.start()
     assert (await again.wait()).status == 0

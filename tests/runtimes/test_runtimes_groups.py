@@ -56,7 +56,7 @@ async def test_a_pod_has_one_shim_until_its_last_task_goes(world: World, runtime
     await eventually(lambda: not alive(shim))
     assert (await other.state()).status == Status.RUNNING
     await _end(other)
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_pods_are_recognised_by_the_annotation_too(world: World, runtime: Any) -> None:
@@ -68,7 +68,7 @@ async def test_pods_are_recognised_by_the_annotation_too(world: World, runtime: 
     assert _shim(world, "a") == _shim(world, "b") != _shim(world, "c")
     for task in made:
         await task.delete()
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_tasks_of_a_pod_that_are_created_at_once_still_share(world: World, runtime: Any) -> None:
@@ -76,7 +76,7 @@ async def test_tasks_of_a_pod_that_are_created_at_once_still_share(world: World,
     made = await asyncio.gather(*(runtime.create(NAMESPACE, id, _pod(world, "crowd")) for id in ids))
     assert len({_shim(world, id) for id in ids}) == 1
     await asyncio.gather(*(task.delete() for task in made))
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_terminals_of_a_pod_do_not_meet(world: World, runtime: Any) -> None:
@@ -103,7 +103,7 @@ async def test_a_create_that_fails_leaves_the_pod_alone(world: World, runtime: A
     assert _shim(world, "bad") == _shim(world, "good")
     await again.delete()
     await _end(task)
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_a_pods_shim_that_dies_takes_its_tasks_and_no_others(world: World, runtime: Any) -> None:
@@ -120,7 +120,7 @@ async def test_a_pods_shim_that_dies_takes_its_tasks_and_no_others(world: World,
     assert (await again.state()).status == Status.CREATED
     await again.delete()
     await _end(other)
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_a_pod_is_adopted_whole_and_taken_to(world: World) -> None:
@@ -144,7 +144,7 @@ async def test_a_pod_is_adopted_whole_and_taken_to(world: World) -> None:
             assert alive(shim)
             await _end(task)
         await eventually(lambda: not alive(shim))
-        assert world.remains() == []
+        await world.left_nothing()
     finally:
         await clear(second)
         await second.close()
@@ -166,7 +166,7 @@ async def test_a_pod_whose_shim_died_with_the_daemon_is_buried_whole(world: Worl
             await second.get(NAMESPACE, id)
     assert not any(alive(pid) for pid in pids)
     assert sorted(world.exchange.topics) == ["/tasks/delete"] * 2 + ["/tasks/exit"] * 2
-    assert world.remains() == []
+    await world.left_nothing()
     await second.close()
 
 
@@ -191,7 +191,7 @@ async def test_a_foreign_shim_decides_for_itself(world: World) -> None:
         await _end(made[0])
         assert (await made[1].state()).status == Status.RUNNING
         await _end(made[1])
-        assert world.remains() == []
+        await world.left_nothing()
     finally:
         await clear(runtime)
         await runtime.close()

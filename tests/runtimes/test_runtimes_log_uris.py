@@ -64,7 +64,7 @@ async def test_a_program_that_never_says_it_is_ready_is_refused(runtime: Any, wo
     for uri, kind in (("binary:///no/such/program", NotFound), ("binary://relative", InvalidArgument)):
         with pytest.raises(kind):
             await runtime.create(NAMESPACE, world.id(), world.options("/bin/true", stdio=Stdio("", uri, uri)))
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_an_exec_has_a_program_of_its_own(runtime: Any, world: World) -> None:
@@ -130,7 +130,7 @@ async def test_other_schemes_are_refused_by_name(runtime: Any, world: World, uri
     with pytest.raises(kind) as refused:
         await runtime.create(NAMESPACE, world.id(), world.options("/bin/true", stdio=Stdio("", uri, "")))
     assert uri in refused.value.message
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 def test_the_command_line_of_a_uri() -> None:

@@ -131,7 +131,7 @@ async def test_a_log_that_cannot_be_is_refused_and_nothing_left(
         await runtime_create(shims, world, Stdio("", uri, uri))
     with pytest.raises(InvalidArgument):
         await runtime_create(shims, world, Stdio("cri:stdin", "", ""))
-    assert world.remains() == []
+    await world.left_nothing()
     await eventually(lambda: not _processes_of(world), 30)
 
 

@@ -48,7 +48,7 @@ async def test_flags_reach_runc(world: World, runtime: Any, recorder: tuple[str,
     assert {"--no-pivot", "--no-new-keyring"} < set(create)
     assert create[:2] == ["--root", str(world.folder / "elsewhere" / NAMESPACE)]
     assert [line.split()[6] for line in calls()] == ["create", "start", "delete"]
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 @pytest.mark.integration
@@ -61,7 +61,7 @@ async def test_the_systemd_driver_is_asked_for(
     with pytest.raises(CortenError):
         await runtime.create(NAMESPACE, "t", options)
     assert all("--systemd-cgroup" in line for line in calls())
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 @pytest.mark.integration
@@ -83,7 +83,7 @@ async def test_a_shim_joins_the_cgroup_that_is_named(world: World, runtime: Any)
         pytest.skip("no pids controller of cgroup v1")
     with pytest.raises(InvalidArgument, match="there is no such cgroup"):
         await runtime.create(NAMESPACE, "t", _with(world.options("/bin/true"), shim_cgroup=f"/{group.name}"))
-    assert world.remains() == []
+    await world.left_nothing()
     group.mkdir()
     try:
         task = await runtime.create(NAMESPACE, "t", _with(world.options("/bin/true"), shim_cgroup=f"/{group.name}"))

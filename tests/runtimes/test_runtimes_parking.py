@@ -131,7 +131,7 @@ async def test_a_second_daemon_finds_it(world: World) -> None:
     assert (await task.wait()).status == 137
     await task.delete()
     await first.close()
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_without_its_keeper_a_worker_ends(runtime: Any, world: World) -> None:

@@ -45,7 +45,7 @@ async def test_a_second_daemon_takes_over(world: World) -> None:
         assert (await again.wait()).status == 5
         assert await out.end() == b"up\nbye\n"
         await again.delete()
-        assert world.remains() == []
+        await world.left_nothing()
     finally:
         await clear(second)
         await second.close()
@@ -116,7 +116,7 @@ async def test_a_shim_that_died_with_the_daemon_is_cleaned_up(world: World) -> N
         await second.get(NAMESPACE, "lost")
     assert not alive(pid)
     assert world.exchange.topics == ["/tasks/exit", "/tasks/delete"]
-    assert world.remains() == []
+    await world.left_nothing()
     await second.close()
 
 
@@ -153,7 +153,7 @@ async def test_a_bundle_of_another_boot_is_not_believed(world: World) -> None:
     (bundle / "init.pid").write_text(str(os.getpid()))
     second = await world.runtime()
     assert list(await second.list(NAMESPACE)) == []
-    assert world.remains() == []
+    await world.left_nothing()
     assert world.exchange.topics == ["/tasks/exit", "/tasks/delete"]
     await second.close()
 
@@ -180,7 +180,7 @@ async def test_a_binary_shim_is_adopted_and_lost_like_the_own(world: World) -> N
         await task.kill(9)
         assert (await task.wait()).status == 137
         await task.delete()
-        assert world.remains() == []
+        await world.left_nothing()
     finally:
         await clear(second)
         await second.close()
@@ -267,7 +267,7 @@ async def test_a_crowd_is_started_listed_restarted_over_and_removed(world: World
         assert {(await task.state()).status for task in known} == {Status.RUNNING}
         assert set(await asyncio.gather(*(end(second, id) for id in ids))) == {137}
         assert list(await second.list(NAMESPACE)) == []
-        await eventually(lambda: world.remains() == [])
+        await world.left_nothing()
     finally:
         await clear(second)
         await second.close()

@@ -112,7 +112,7 @@ async def test_a_slow_reader_gets_all_over_a_restart(shims: Any, world: World, p
     assert (await asyncio.wait_for(found.wait(), 60)).status == 5
     assert (await found.delete()).status == 5
     assert (data or await reader.end()) == NUMBERS
-    assert world.remains() == []
+    await world.left_nothing()
     await again.close()
 
 
@@ -142,7 +142,7 @@ async def test_what_the_kernel_had_taken_survives_a_kill(shims: Any, world: Worl
     data = await reader.end()
     assert len(data) >= taken
     assert NUMBERS.startswith(data), "what came has no hole"
-    await eventually(lambda: world.remains() == [])
+    await world.left_nothing()
 
 
 @pytest.mark.parametrize("removed", [False, True], ids=["left", "removed"])
@@ -163,7 +163,7 @@ async def test_a_reader_that_vanishes_holds_up_its_own_container_alone(shims: An
         await found.kill(signal.SIGKILL)
         assert (await found.wait()).status == 137
         assert (await found.delete()).status == 137
-    assert world.remains() == []
+    await world.left_nothing()
     await over(world, again)
 
 
@@ -175,4 +175,4 @@ async def test_what_ends_without_a_reader_has_its_exit_code(shims: Any, world: W
     async with asyncio.timeout(40):
         assert (await task.wait()).status == 9
         assert (await task.delete()).status == 9
-    assert world.remains() == []
+    await world.left_nothing()

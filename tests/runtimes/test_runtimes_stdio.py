@@ -227,4 +227,4 @@ async def test_what_runc_says_of_a_failure_is_not_the_containers_to_say(world: W
     assert (await err.end(), await out.end()) == (b"to stderr\n", b"to stdout\nmore\n")
     assert (await task.wait()).status == 0
     await task.delete()
-    assert world.remains() == []
+    await world.left_nothing()

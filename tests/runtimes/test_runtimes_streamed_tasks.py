@@ -46,7 +46,7 @@ async def test_the_log_has_all_when_the_task_is_gone(own: Any, world: World) -> 
     await task.delete()
     assert _log(world) == b"".join(b"%d\n" % number for number in range(1, 200001))
     assert _log(world, "stderr") == b"oops\n"
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_a_terminal_is_logged(own: Any, world: World) -> None:
@@ -95,7 +95,7 @@ async def test_nothing_is_lost_while_the_daemon_is_away(own: Any, world: World) 
     await found.wait()
     await found.delete()
     assert _log(world) == b"".join(b"%d\n" % number for number in range(300))
-    assert world.remains() == []
+    await world.left_nothing()
     await again.close()
 
 
@@ -123,4 +123,4 @@ async def test_a_program_cannot_take_streamed_output(own: Any, world: World) -> 
     options = replace(world.options("/bin/true", stdio=Stdio("", uri, uri)), streaming=True)
     with pytest.raises(Unimplemented, match=uri):
         await own.create(NAMESPACE, world.id(), options)
-    assert world.remains() == []
+    await world.left_nothing()

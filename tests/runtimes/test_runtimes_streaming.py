@@ -204,7 +204,7 @@ async def test_streams_of_somebody_else_are_refused(
     with pytest.raises(kind) as refused:
         await runtime.create(NAMESPACE, world.id(), world.options("/bin/true", stdio=Stdio("", uri, "")))
     assert uri.partition("?")[0] in refused.value.message
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_a_stream_has_one_process(runtime: Any, world: World) -> None:
@@ -220,4 +220,4 @@ async def test_a_task_is_deleted_though_nobody_ever_came(runtime: Any, world: Wo
     await task.wait()
     async with asyncio.timeout(30):
         await task.delete()
-    assert world.remains() == []
+    await world.left_nothing()

@@ -239,7 +239,7 @@ async def test_out_of_memory_is_told(runtime: Any, world: World) -> None:
 
 async def _nothing_left(runtime: Any, world: World) -> None:
     assert list(await runtime.list(NAMESPACE)) == []
-    assert world.remains() == []
+    await world.left_nothing()
 
 
 async def test_ps_tells_whose_a_shim_is(world: World, runtime: Any) -> None:

@@ -71,7 +71,7 @@ async def test_shims_survive_an_upgrade_of_the_files_below_them(installed: tuple
                 await waiting.start()
                 assert (await waiting.wait()).status == 3
                 await waiting.delete()
-                assert world.remains() == []
+                await world.left_nothing()
             finally:
                 await clear(runtime)
                 await runtime.close()

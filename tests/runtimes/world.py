@@ -170,6 +170,13 @@ class World:
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"{self.folder}/" in line]
         return found
 
+    async def left_nothing(self) -> None:
+        """A shim that was asked to end does so once its events are delivered: that may be after the task is deleted."""
+        deadline = time.monotonic() + 10
+        while found := self.remains():
+            assert time.monotonic() < deadline, f"left over: {found}"
+            await asyncio.sleep(0.01)
+
 
 def process(args: Sequence[str], *, terminal: bool = False) -> AnyValue:
     """An OCI process as an exec has it."""

@@ -94,7 +94,9 @@ def test_half_a_platform_is_completed_with_the_host() -> None:
     assert platforms.parse("s390x") == Platform(platforms.host().os, "s390x")
 
 
-@pytest.mark.parametrize("text", ["", "/", "linux/", "linux/a/b/c", "linux//v8", "li nux/amd64", "linux/am d64", "é/x"])
+@pytest.mark.parametrize(
+    "text", ["", "/", "linux/", "linux/a/b/c", "linux//v8", "li nux/amd64", "linux/am d64", "é/x", "foo"]
+)
 def test_malformed_platforms(text: str) -> None:
     with pytest.raises(InvalidArgument):
         platforms.parse(text)

@@ -29,15 +29,19 @@ if TYPE_CHECKING:
 STDIN, STDOUT = 0, 1
 HANGUP = 1
 PATIENCE = 3
-"""Requests to end after which it is killed."""
+"""Requests to end after which it is killed, or left if it was there before."""
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 
 class Foreground:
     """One process, from its start to its end, to the detach keys, or until the terminal hangs up."""
 
-    def __init__(self, tty: bool, interactive: bool, keys: str | None) -> None:
-        """`keys` is None for a process that does not outlive its terminal: that gets SIGHUP."""
+    def __init__(self, tty: bool, interactive: bool, keys: str | None, *, joined: bool = False) -> None:
+        """`keys` is None for a process that does not outlive its terminal: that gets SIGHUP.
+
+        `joined`: it was there before, and is not this command's to kill.
+        """
+        self._joined = joined
         self._tty = tty
         self._outlived, self._shown = tty and keys is not None, os.isatty(STDOUT)
         self._streams = Streams(stdin=STDIN if interactive or tty else None, outlived=self._outlived)
@@ -55,7 +59,7 @@ class Foreground:
         async with AsyncExitStack() as stack:
             if self._tty:
                 stack.enter_context(terminal.raw(STDIN))
-            forwarding = stack.enter_context(_Forwarding(self._outlived))
+            forwarding = stack.enter_context(_Forwarding(self._outlived, self._joined))
             process = await begin()
             self.started = True
             forwarding.to(process)
@@ -123,12 +127,12 @@ class _Forwarding:
 
     One that comes early is sent then, as the process may be running already when the daemon says so; a second one means
     that the person does not want to wait for it, and cancels the start. A container's first process ignores what it has
-    no handler for: the third request to end kills it.
+    no handler for: the third request to end kills it; one that was only `joined` is left to run.
     """
 
-    def __init__(self, outlived: bool) -> None:
+    def __init__(self, outlived: bool, joined: bool) -> None:
         """`outlived`: SIGHUP means that the terminal is gone, and the process is left as it is."""
-        self._outlived = outlived
+        self._outlived, self._joined = outlived, joined
         self._starting = asyncio.current_task()
         self._process: Process | None = None
         self._early: list[int] = []
@@ -161,7 +165,9 @@ class _Forwarding:
         if number in (signal.SIGINT, signal.SIGTERM):
             self._asked += 1
             if self._asked == PATIENCE - 1:
-                say("it does not end (a third signal kills it)")
+                say(f"it does not end (a third signal {'leaves it running' if self._joined else 'kills it'})")
+            if self._asked == PATIENCE and self._joined:
+                return self._process.leave()
             number = number if self._asked < PATIENCE else KILL
         task = asyncio.ensure_future(self._send(self._process, number))
         self._sent.add(task)

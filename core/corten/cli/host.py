@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import TextIO
 
+from corten.errors import InvalidArgument
 from corten.linux import cgroups
 from corten.oci import mounts
 from corten.oci.options import Namespaces, SpecMount
@@ -16,6 +17,8 @@ def environment(given: Iterable[str], files: Iterable[TextIO]) -> tuple[str, ...
     entries = [line.strip() for file in files for line in file if line.strip() and not line.startswith("#")]
     found = []
     for entry in [*entries, *given]:
+        if not entry.partition("=")[0]:
+            raise InvalidArgument(f"environment {entry!r}: write KEY=value, or KEY to take it from here")
         if "=" in entry:
             found.append(entry)
         elif entry in os.environ:

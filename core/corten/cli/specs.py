@@ -13,6 +13,7 @@ from . import host, words
 
 DEFAULT_SHARES = 1024
 _UNLIMITED = 2**64 - 1
+_NO_LIMIT = -1
 _LIMITS = (
     *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
     *("rtprio", "rttime", "sigpending", "stack"),
@@ -35,7 +36,7 @@ def spec_of(given: Mapping[str, Any]) -> SpecOptions:
         read_only=given["read_only"],
         hostname=given["hostname"],
         namespaces=host.namespaces(network=given["net_host"]),
-        sysctls=words.pairs(given["sysctl"], "sysctl"),
+        sysctls=_sysctls(given["sysctl"]),
         resources=_resources(given),
         security=_security(given),
         devices=(*(devices.of_host() if privileged else ()), *_devices(given["device"])),
@@ -58,7 +59,10 @@ def _devices(given: Iterable[str]) -> Iterable[Device]:
     for text in given:
         source, _, rest = text.partition(":")
         place, _, access = rest.partition(":")
-        yield from devices.nodes(source, place, access or "rwm")
+        found = devices.nodes(source, place, access or "rwm")
+        if not found:
+            raise InvalidArgument(f"device {source}: there is none in this folder")
+        yield from found
 
 
 def _rlimits(given: Iterable[str]) -> tuple[Rlimit, ...]:
@@ -72,7 +76,10 @@ def _rlimit(text: str) -> Rlimit:
     soft, _, hard = numbers.partition(":")
     if name.lower() not in _LIMITS:
         raise InvalidArgument(f"ulimit {text!r}: there is no limit {name!r} (they are {', '.join(_LIMITS)})")
-    return Rlimit(f"RLIMIT_{name.upper()}", _limit(text, soft), _limit(text, hard or soft))
+    made = Rlimit(f"RLIMIT_{name.upper()}", _limit(text, soft), _limit(text, hard or soft))
+    if made.soft > made.hard:
+        raise InvalidArgument(f"ulimit {text!r}: the soft limit is above the hard one (write NAME=SOFT:HARD)")
+    return made
 
 
 def _limit(text: str, number: str) -> int:
@@ -83,15 +90,33 @@ def _limit(text: str, number: str) -> int:
     return int(number)
 
 
+def _sysctls(given: Iterable[str]) -> dict[str, str]:
+    for text in given:
+        if "=" not in text:
+            raise InvalidArgument(f"sysctl {text!r}: write it as KEY=value")
+    return words.pairs(given, "sysctl")
+
+
+def _memory(given: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The most memory, and the most memory and swap together."""
+    swap = given["memory_swap"]
+    limit = words.size(given["memory"]) if given["memory"] else None
+    both = None if not swap else _NO_LIMIT if swap == "-1" else words.size(swap)
+    if both is not None and both != _NO_LIMIT and (limit is None or both < limit):
+        raise InvalidArgument(f"memory-swap {swap!r}: it counts memory too, so it needs --memory, and no more of it")
+    return limit, both
+
+
 def _resources(given: Mapping[str, Any]) -> Resources:
-    cpus, swap = given["cpus"], given["memory_swap"]
+    cpus = given["cpus"]
+    memory, memory_swap = _memory(given)
     return Resources(
         cpu_shares=given["cpu_shares"] or DEFAULT_SHARES,
         cpu_quota=resources.quota(cpus) if cpus else None,
         cpu_period=resources.PERIOD if cpus else None,
         cpuset_cpus=given["cpuset_cpus"],
-        memory=words.size(given["memory"]) if given["memory"] else None,
-        memory_swap=None if not swap else -1 if swap == "-1" else words.size(swap),
+        memory=memory,
+        memory_swap=memory_swap,
         pids=given["pids_limit"] or None,
     )
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from corten.contracts.runtime import CRI_LOG, CRI_STDIN, Stdio
-from corten.errors import mapped
+from corten.errors import InvalidArgument, mapped
 from corten.values import dataclass
 
 LOG_LABEL = "corten.io/log"
@@ -39,6 +39,16 @@ class Entry:
 def default_path(namespace: str, id: str) -> str:
     """Where the log of a container lies unless it is told otherwise; the folder by `CORTEN_LOGS`."""
     return os.path.join(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER), namespace, f"{id}.log")
+
+
+def path(text: str) -> str:
+    """The file that a person names for a log: its path, or a URI `file://PATH`. Raises InvalidArgument."""
+    scheme, colon, rest = text.partition("://")
+    if colon and scheme == "file":
+        return os.path.abspath(unquote(rest.partition("?")[0]))
+    if colon and scheme.isidentifier():
+        raise InvalidArgument(f"log {text!r}: it is the path of a file, or a URI file://PATH")
+    return os.path.abspath(text)
 
 
 def make_folder(path: str) -> None:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--detach-keys", default="ctrl-p,ctrl-q", show_default=True, help="Leave it running.")
+@click.option(
+    "--detach-keys",
+    default="ctrl-p,ctrl-q",
+    show_default=True,
+    help="With a terminal: leave it running. Without one, the third ctrl-c does.",
+)
 @click.argument("container")
 @click.pass_obj
 @process_exit
@@ -30,7 +35,7 @@ async def _attach(client: Client, id: str, keys: str) -> int:
     from ..foreground import Foreground
 
     tty = (await client.tasks.get(id)).stdio.terminal
-    foreground = Foreground(tty and on_terminal(), True, keys)
+    foreground = Foreground(tty and on_terminal(), True, keys, joined=True)
 
     async def begin() -> Process:
         process = await attached(client, id, foreground.streams, foreground.keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +149,7 @@ async def _daemons_labels(client: Client, given: dict[str, Any]) -> dict[str, st
     identifiers.validate(given["name"], "container name")
     if not given["detach"] or given["log"] == NO_LOG:
         return restarts.labels(given["restart"], "")
-    path = os.path.abspath(given["log"] or logs.default_path(client.namespace, given["name"]))
+    path = logs.path(given["log"]) if given["log"] else logs.default_path(client.namespace, given["name"])
     if given["restart"] == "no":
         return {logs.LOG_LABEL: path}
     uri = logs.uri(path, joinable=await client.attachments.offered())
