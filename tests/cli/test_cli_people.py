@@ -175,6 +175,10 @@ def test_files_in_and_out(corten: Corten, tmp_path: Path) -> None:
     assert corten("exec", "files", "stat", "-c", "%u", "/srv/back").stdout == "0\n"
     assert "one of" in corten("cp", "a", "b", code=exits.USAGE).stderr
     assert "nosuch" in corten("cp", "files:/nosuch", str(tmp_path), code=exits.NOT_FOUND).stderr
+    for target in ("files:/no/such/place", "files:/etc/passwd/place"):
+        done = corten("cp", str(tmp_path / "in"), target, code=exits.NOT_FOUND)
+        place = target.partition(":")[2]
+        assert f"copy to '{place}': there is no directory '{os.path.dirname(place)}'" in done.stderr
 
 
 def test_a_container_that_is_to_run_again_does(corten: Corten) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from corten.errors import AlreadyExists, InvalidArgument
+from corten.errors import AlreadyExists, InvalidArgument, NotFound
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
@@ -95,14 +95,17 @@ def inside(root: int, path: str) -> tuple[int, str]:
 def destination(root: int, path: str, name: str) -> tuple[int, str]:
     """Where a copy of `name` goes: into `path` if that is a directory inside `root`, else under the name at its end.
 
-    Raises InvalidArgument for a path that ends with a slash and is no directory.
+    Raises InvalidArgument for a path that ends with a slash and is no directory, NotFound where nothing holds it.
     """
     try:
         return kernel.openat2(root, path.strip("/") or ".", _DIRECTORY & ~os.O_NOFOLLOW, _INSIDE), name
     except (FileNotFoundError, NotADirectoryError):
         if path.endswith("/"):
             raise InvalidArgument(f"copy to {path!r}: there is no such directory") from None
-    return inside(root, path)
+    try:
+        return inside(root, path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"copy to {path!r}: there is no directory {os.path.dirname(path)!r}") from None
 
 
 def _make_room(directory: int, name: str) -> None:

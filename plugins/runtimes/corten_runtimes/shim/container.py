@@ -1,15 +1,11 @@
 """One container: its init process and execs, and every operation on them, each a generator for `Loop.drive`."""
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
-from corten.api.types import mount_pb2
-from corten.contracts.mounts import Mount
 from corten.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -19,47 +15,20 @@ from corten.errors import (
     Unimplemented,
     mapped,
 )
-from corten.linux import mount
 
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from . import cgroups, direct, files, spawn
+from . import cgroups, direct, exec_files, files, spawn
 from .events import Announcer
 from .logger import Logger
 from .loop import Later, Loop, Steps
+from .making import Making
 from .oom import OomWatch
 from .process import DELETED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Ended, Reaper
-from .spawn import RuncSettings
 from .streaming import Streaming
 from .streams import HELD_MAX, Stdio, Streams
-
-EXECS_MAX = 512
-"""Execs that a container may have at a time, unless the settings say otherwise."""
-
-
-class Making(NamedTuple):
-    """What a container is made of. (A tuple is made in one step, a frozen dataclass field by field.)"""
-
-    id: str
-    bundle: str
-    rootfs: Sequence[mount_pb2.Mount]
-    stdio: Stdio
-    runc: RuncSettings
-    owner: tuple[int, int]
-    private_pids: bool
-    """Whether it has a pid namespace of its own, so that nothing outlives init."""
-    console: str
-    """Prefix of paths for console sockets."""
-    namespace: str = ""
-    checkpoint: str = ""
-    """Folder of criu's from which it is restored when it is started; nothing of it runs before."""
-    max_execs: int = EXECS_MAX
-    direct_start: bool = False
-    """Whether runc is of a version for which `direct` was tried."""
-    direct_delete: bool = False
-    """Whether besides there is nothing to undo that only runc knows of."""
 
 
 class Container:
@@ -89,14 +58,8 @@ class Container:
         """Mount the root file system and have runc create the container; leaves nothing when it fails."""
         making, init = self.making, self.init
         init.in_transit = True
-        rootfs = f"{making.bundle}/rootfs"
         try:
-            if making.rootfs:
-                try:
-                    os.mkdir(rootfs, 0o711)
-                except FileExistsError:
-                    pass
-                _mount(making.rootfs, rootfs)
+            making.mount_root()
             try:
                 pid = 0 if making.checkpoint else (yield from self._create())
             except BaseException:
@@ -104,8 +67,7 @@ class Container:
                 yield from self._remove_remains()
                 raise
         except BaseException:
-            if making.rootfs:
-                mount.unmount_all(rootfs)
+            making.unmount_root()
             raise
         if pid:
             self._find_cgroups()
@@ -139,13 +101,9 @@ class Container:
                 f"task {self.id!r}: it has {len(self.execs)} execs, the most that max_execs allows "
                 "(delete those that have ended)"
             )
-        try:
-            process = with_terminal(spec, stdio.terminal)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise InvalidArgument(f"exec {exec_id!r} of task {self.id!r}: the process is not JSON: {error}") from None
-        with mapped(f"exec {exec_id!r} of task {self.id!r}"):
-            files.write(self._spec_path(exec_id), process)
-        self.execs[exec_id] = Process(self.id, exec_id, stdio)
+        process = Process(self.id, exec_id, stdio)
+        exec_files.write(self.making.bundle, exec_id, spec, stdio.terminal, process.name)
+        self.execs[exec_id] = process
         self._announce.exec_added(self, exec_id)
 
     def delete(self, exec_id: str) -> Steps[tuple[int, Ended]]:
@@ -274,12 +232,12 @@ class Container:
 
     def _start_exec(self, process: Process) -> Steps[None]:
         self.init.require("exec")
-        pid_file = f"{self._spec_path(process.id)}.pid"
+        spec, pid_file = (path(self.making.bundle, process.id) for path in (exec_files.process, exec_files.pid))
         process.streams = streams = self._streams(process, direct=False)
         self._reaper.begin_birth()
         try:
             yield from streams.ready()
-            words = spawn.execute(self.id, self._spec_path(process.id), pid_file, streams.console)
+            words = spawn.execute(self.id, spec, pid_file, streams.console)
             streams.begin()
             yield from self._runc(words, streams.child)
             self._born(process, pid_file)
@@ -300,8 +258,7 @@ class Container:
     def _delete_exec(self, process: Process) -> Steps[None]:
         yield from self._drained(process)
         del self.execs[process.id]
-        for path in (self._spec_path(process.id), f"{self._spec_path(process.id)}.pid"):
-            _remove(path)
+        exec_files.remove(self.making.bundle, process.id)
 
     def _delete_init(self, init: Process) -> Steps[None]:
         if init.outcome is None:
@@ -322,8 +279,7 @@ class Container:
         yield from self._drained(init)
         if self._oom is not None:
             self._oom.close()
-        if self.making.rootfs:
-            mount.unmount_all(f"{self.making.bundle}/rootfs")
+        self.making.unmount_root()
         self._announce.delete(self, init)
 
     def _freeze(self, verb: str, between: str, after: str, back: str) -> Steps[None]:
@@ -406,35 +362,6 @@ class Container:
         """The folder where runc keeps what it knows of the container."""
         return f"{self.making.runc.root}/{self.id}"
 
-    def _spec_path(self, exec_id: str) -> str:
-        return f"{self.making.bundle}/{exec_id}.process.json"
-
     def _number(self) -> int:
         self._commands += 1
         return self._commands
-
-
-def _mount(mounts: Sequence[mount_pb2.Mount], rootfs: str) -> None:
-    mount.mount_all([Mount(each.type, each.source, each.target, tuple(each.options)) for each in mounts], rootfs)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def with_terminal(spec: bytes, terminal: bool) -> bytes:
-    """An OCI process with its `terminal` set to what the call asks for.
-
-    One that says nothing of it, or says it so already, is passed on unread: parsing costs a shim 300 KiB. Quotes are
-    escaped within JSON strings, so the word with its quotes and colon is a key, and a process has no other such key.
-    """
-    word = b"true" if terminal else b"false"
-    if spec.startswith(b"{") and spec.endswith(b"}"):
-        if not terminal and b'"terminal"' not in spec:
-            return spec
-        if spec.count(b'"terminal"') == 1 and (b'"terminal":' + word in spec or b'"terminal": ' + word in spec):
-            return spec
-    return json.dumps({**json.loads(spec), "terminal": terminal}).encode()

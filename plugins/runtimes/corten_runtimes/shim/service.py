@@ -16,10 +16,11 @@ from google.protobuf.empty_pb2 import Empty
 assert sys.platform != "win32"
 
 from . import files, records
-from .container import EXECS_MAX, Container, Making
+from .container import Container
 from .events import Announcer, stamp
 from .facts import spec_facts
 from .loop import Loop, Steps
+from .making import EXECS_MAX, Making
 from .process import CREATED, PAUSED, PAUSING, RUNNING, STOPPED, Process
 from .reaper import Ended, Reaper
 from .server import Deferred
