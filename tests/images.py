@@ -149,8 +149,16 @@ def write_layout(
     return folder
 
 
-def push(layout: Path, reference: str, name: str = "latest") -> None:
-    """Push an image of a layout to a registry over plain http."""
-    argv = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}:{name}", f"docker://{reference}"]
+def push(layout: Path, reference: str, name: str = "latest", *, everything: bool = False) -> None:
+    """Push an image of a layout to a registry over plain http; `everything`: all that an index has."""
+    argv = [
+        "skopeo",
+        "copy",
+        "-q",
+        *(["--all"] if everything else []),
+        "--dest-tls-verify=false",
+        f"oci:{layout}:{name}",
+        f"docker://{reference}",
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

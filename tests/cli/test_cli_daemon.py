@@ -235,6 +235,20 @@ def test_a_command_that_is_ended_while_it_works_clears_up(daemon: Daemon, corten
         assert process.stderr is not None and process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_twice_at_once_is_one(daemon: Daemon, corten: Corten, number: signal.Signals) -> None:
+    """As from an impatient person, or from a program that tells its child and its group."""
+    argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "events"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: catches(process.pid, signal.SIGTERM), "the command has taken over the signals")
+        process.send_signal(signal.SIGSTOP)  # so that it finds the two together
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        assert process.wait(10) in (0, 128 + number)  # events have no end of their own
+        assert process.stderr is not None and process.stderr.read().strip() == ""
+
+
 def test_the_end_of_a_pipeline_ends_the_process(daemon: Daemon, corten: Corten) -> None:
     command = f"{CORTEN} -a {daemon.address} -n cli run --rm {IMAGE} yes"
     done = subprocess.run(

@@ -1,6 +1,9 @@
 """`corten image …`: inspect, tree, verify, du, prune, mount and convert, as an operator uses them."""
 
 import asyncio
+import gzip
+import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import peers
 import pytest
 from aiohttp import web
 from commands import Corten
+from corten import digests
 from corten.oci_image import media_types
 from daemon import Daemon, running_daemon
 from lying_registry import IMAGE, serving
@@ -72,6 +76,65 @@ def test_what_is_missing_or_damaged_is_told(daemon: Daemon, registry: str) -> No
         blob.write_bytes(data)
     assert "1 blobs" in corten("image", "inspect", name)
     assert "missing" in corten("image", "tree", name)
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    corten, name, archive = Corten(daemon, "whole"), f"{registry}/lib/five:v1", tmp_path / "five.tar"
+    corten("image", "pull", "--no-unpack", name)
+    record = corten.json("image", "inspect", name)
+    assert isinstance(record, dict)
+    last = max(layer["digest"] for layer in record["layers"])
+    blob = daemon.root / "io.containerd.content.v1.content/blobs" / last.replace(":", "/")
+    data = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" + data[1:])
+    archive.write_text("an older one")
+    archive.chmod(0o640)
+    try:
+        assert last in corten.fails("image", "export", str(archive), name)
+    finally:
+        blob.write_bytes(data)
+    assert archive.read_text() == "an older one"
+    corten("image", "export", str(archive), name)
+    assert tarfile.is_tarfile(archive)
+    assert archive.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [archive]
+    assert "nowhere/x.tar" in corten.fails("image", "export", str(tmp_path / "nowhere/x.tar"), name)
+    corten("image", "export", "/dev/null", name)
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_an_index_has_for_others_is_not_missing(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    layout = images.Layout(tmp_path / "both")
+    entries, sizes = [], set[int]()
+    plain = images.tar_of(lambda tar: images.file(tar, "a", b"a"))
+    layer = layout.blob(gzip.compress(plain), media_types.OCI_LAYER_GZIP)
+    for machine in ("amd64", "arm64"):
+        rootfs = {"type": "layers", "diff_ids": [digests.of(plain)] * 2}
+        config = layout.json({"architecture": machine, "os": "linux", "rootfs": rootfs}, media_types.OCI_CONFIG)
+        manifest = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST, "config": config, "layers": [layer] * 2}
+        sizes.add(config["size"] + layer["size"])
+        made = layout.json(manifest, media_types.OCI_MANIFEST)
+        entries.append({**made, "platform": {"os": "linux", "architecture": machine}})
+    index = layout.json(
+        {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}, media_types.OCI_INDEX
+    )
+    index["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (layout.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [index]}))
+    name = f"{registry}/lib/both:v1"
+    images.push(layout.folder, name, everything=True)
+    corten = Corten(daemon, "both")
+    corten("image", "pull", "--platform", "linux/amd64", name)
+    assert "whole, " in (said := corten("image", "verify", name))
+    assert "1 manifests, for other platforms, were not fetched" in said
+    assert corten.json("images")[0]["size"] in sizes, "a layer that is there twice counts once"  # type: ignore[index]
+    corten("content", "rm", layer["digest"])
+    assert f"{name}: 0 damaged, 1 missing" in corten.fails("image", "verify", name)
+
+
+def test_what_the_registry_has_not_is_not_to_be_found_in_the_store(daemon: Daemon, registry: str) -> None:
+    said = Corten(daemon, "none").fails("image", "pull", f"{registry}/lib/none:v1")
+    assert "not found there" in said and "corten images" not in said
 
 
 def test_du_and_prune(daemon: Daemon, registry: str) -> None:

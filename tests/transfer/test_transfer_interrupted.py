@@ -137,6 +137,8 @@ async def test_a_client_that_leaves_at_any_event_leaves_nothing_half_done(regist
 
             await until(unfinished, "a half unpacked layer stays")
             assert await client.content.statuses() == []
+        daemon.stop()
+        assert "never retrieved" not in daemon.log
 
 
 async def test_a_daemon_that_is_killed_goes_on_with_the_pull(registry: str) -> None:

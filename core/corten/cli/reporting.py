@@ -28,7 +28,8 @@ def _remedy(error: CortenError) -> str:
     if message.endswith(")"):
         return ""
     if isinstance(error, NotFound):
-        command = next((way for kind, way in _LISTS if message.startswith(kind)), "")
+        local = ": registry " not in message
+        command = next((way for kind, way in _LISTS if local and message.startswith(kind)), "")
         return f" (see `{command}`)" if command else ""
     if isinstance(error, FailedPrecondition) and message.startswith("task "):
         return next((f" ({remedy})" for ends, remedy in _STATES if message.endswith(ends)), "")

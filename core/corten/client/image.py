@@ -41,8 +41,8 @@ class Resolved:
 
     @property
     def size(self) -> int:
-        """Bytes of what was fetched: config and layers."""
-        return self.manifest.config.size + sum(layer.size for layer in self.manifest.layers)
+        """Bytes of what was fetched: config and layers, each blob once."""
+        return sum({each.digest: each.size for each in (self.manifest.config, *self.manifest.layers)}.values())
 
 
 async def resolve(client: Client, image: Image, platform: Platform | None = None) -> Resolved:

@@ -55,7 +55,10 @@ async def space(client: Client) -> Spaces:
 def _unique(own: Sizes, of_all: Sequence[Sizes], image: Image, images: Sequence[Image]) -> int:
     """Further names of the same target are no other image."""
     users = Counter(
-        key for sizes, other in zip(of_all, images, strict=True) if other.target != image.target for key in sizes
+        key
+        for sizes, other in zip(of_all, images, strict=True)
+        if other.target.digest != image.target.digest
+        for key in sizes
     )
     return sum(size for key, size in own.items() if not users[key])
 

@@ -43,8 +43,15 @@ async def recompress(pools: Pools, store: ContentStore, layer: Descriptor, to: s
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         stop.set()
+        work.add_done_callback(_heard)
         await asyncio.wait([work])
         raise
+
+
+def _heard(work: "asyncio.Future[Descriptor]") -> None:
+    """That it was given up is no news: asyncio would log an error that nobody asked for."""
+    if not work.cancelled():
+        work.exception()
 
 
 def recompressed(store: ContentStore, layer: Descriptor, to: str, stop: Event) -> Descriptor:

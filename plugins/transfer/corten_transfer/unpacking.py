@@ -241,8 +241,14 @@ class Unpacking:
         """Runs to its end also if the transfer is cancelled; `_clear` waits for it."""
         running = asyncio.ensure_future(self._parts.supervisor.operation(name, work))
         self._running.add(running)
-        running.add_done_callback(self._running.discard)
+        running.add_done_callback(self._ended)
         return await asyncio.shield(running)
+
+    def _ended(self, running: "asyncio.Future[Any]") -> None:
+        """Of a transfer that was given up nobody waits for the error, which asyncio would log."""
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()
 
     async def _clear(self) -> None:
         if self._running:

@@ -67,10 +67,14 @@ def tree_(session: Session, image: str, format: str) -> None:
 @click.argument("image")
 @click.pass_obj
 def verify(session: Session, image: str) -> int:
-    """Read all of IMAGE that is here, and tell what is missing or damaged; exits with 1 then."""
+    """Read all of IMAGE that is here, and tell what is missing or damaged; exits with 1 then.
 
-    async def work(client: Client) -> tuple[str, list[Finding], int]:
+    What an index has for platforms that were not asked for is not missing.
+    """
+
+    async def work(client: Client) -> tuple[str, list[Finding], str]:
         from corten.client.image import find
+        from corten.client.image_check import left_out
         from corten.client.image_check import verify as verified
         from corten.client.image_tree import tree
 
@@ -79,9 +83,12 @@ def verify(session: Session, image: str) -> int:
         found = await find(client, image)
         node = await tree(client, found)
         with watched() as progress:
-            return found.name, await verified(client, node, progress), node.size
+            findings = await verified(client, node, progress)
+        apart = len(left_out(node))
+        said = shown_size(node.size) + (f"; {apart} manifests, for other platforms, were not fetched" if apart else "")
+        return found.name, findings, said
 
-    name, findings, size = session.run(work)
+    name, findings, said = session.run(work)
     for each in findings:
         click.echo(f"{each.problem} {each.blob.kind} {each.blob.descriptor.digest}")
     bad = [each for each in findings if each.problem == "damaged"]
@@ -89,7 +96,7 @@ def verify(session: Session, image: str) -> int:
         remedy = "remove and pull it again" if bad else "pull it again, with all its platforms"
         click.echo(f"{name}: {len(bad)} damaged, {len(findings) - len(bad)} missing ({remedy})", err=True)
         return 1
-    click.echo(f"{name}: whole, {shown_size(size)}")
+    click.echo(f"{name}: whole, {said}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -48,11 +48,11 @@ def push(session: Session, /, image: str, name: str, plain_http: bool, login: st
 @click.command()
 @click.option("--platform", help="The platform wanted, e.g. linux/arm64; this machine's by default.")
 @click.option("--all-platforms", is_flag=True, help="Every platform that the images are made for.")
-@click.argument("archive", type=click.File("wb"))
+@click.argument("archive", type=click.Path(dir_okay=False, allow_dash=True))
 @click.argument("images", nargs=-1, required=True)
 @click.pass_obj
 def export(
-    session: Session, /, archive: BinaryIO, images: tuple[str, ...], platform: str | None, all_platforms: bool
+    session: Session, /, archive: str, images: tuple[str, ...], platform: str | None, all_platforms: bool
 ) -> None:
     """Write IMAGES to ARCHIVE (- for standard output), a tar that skopeo, docker load and corten import read."""
 
@@ -60,7 +60,10 @@ def export(
         from corten import platforms
         from corten.client.export import export_archive
 
+        from ..whole_file import whole_file
+
         wanted = platforms.parse(platform) if platform else None
-        await export_archive(client, images, archive, platform=wanted, all_platforms=all_platforms)
+        with whole_file(archive) as file:
+            await export_archive(client, images, file, platform=wanted, all_platforms=all_platforms)
 
     session.run(work)
