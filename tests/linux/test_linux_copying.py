@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from corten.errors import AlreadyExists, InvalidArgument
+from corten.errors import AlreadyExists, InvalidArgument, NotFound
 from corten.linux.copying import Copy, destination, inside
 
 
@@ -86,7 +86,7 @@ def test_names_for_the_copy(here: Path) -> None:
     assert (here / "out/b").read_text() == "a"
     with pytest.raises(InvalidArgument, match="no such directory"):
         copy(here, "a", "nosuch/")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NotFound, match="no directory 'nosuch/deep'"):
         copy(here, "a", "nosuch/deep/b")
     (here / "out/dir").mkdir()
     copy(here, "a", "dir")
