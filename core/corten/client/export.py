@@ -32,10 +32,16 @@ async def export_archive(
     wanted = [platform_message(platform or platforms.host())]
     async with client.transfers.opened("export") as stream:
         destination = ImageExportStream(stream=stream.id, platforms=wanted, all_platforms=all_platforms)
-        receiving = asyncio.ensure_future(receive_file(stream, file))
+        # A file that takes no more ends the transfer, and an error of that the waiting for what it sends.
+        both = [
+            asyncio.ensure_future(receive_file(stream, file)),
+            asyncio.ensure_future(client.transfers.run(source, destination)),
+        ]
         try:
-            await client.transfers.run(source, destination)
-            await receiving
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+            for each in done:
+                each.result()
         finally:
-            receiving.cancel()
-            await asyncio.wait([receiving])
+            for each in both:
+                each.cancel()
+            await asyncio.wait(both)
