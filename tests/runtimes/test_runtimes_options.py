@@ -65,6 +65,18 @@ async def test_the_systemd_driver_is_asked_for(
 
 
 @pytest.mark.integration
+async def test_a_runtime_that_is_none_is_named(world: World, runtime: Any) -> None:
+    other = world.folder / "silent"
+    other.write_text("#!/bin/sh\nexit 3\n")
+    other.chmod(0o755)
+    for binary, says in ((str(other), f"{other} ended with status 3"), ("/no/runc", '"/no/runc": no such program \\('),
+                         ("norunc", "no such program on PATH")):  # fmt: skip
+        with pytest.raises(CortenError, match=says):
+            await runtime.create(NAMESPACE, "t", _with(world.options("/bin/true"), binary_name=binary))
+    await world.left_nothing()
+
+
+@pytest.mark.integration
 async def test_streams_belong_to_whom_the_options_name(world: World, runtime: Any) -> None:
     out = Reader(world.fifo())
     options = _with(world.options("/bin/echo", "x", stdio=Stdio(stdout=out.path)), io_uid=1234, io_gid=4321)

@@ -73,7 +73,7 @@ def test_the_last_error_line_counts() -> None:
     ],
 )
 def test_failures_have_a_class(message: str, kind: type[CortenError]) -> None:
-    error = spawn.failure("create", 1, json.dumps({"level": "error", "msg": message}))
+    error = spawn.failure("runc", "create", 1, json.dumps({"level": "error", "msg": message}))
     assert type(error) is kind
     assert error.message.startswith("OCI runtime create failed: ")
 

@@ -14,7 +14,7 @@ from corten.errors import DeadlineExceeded, NotFound, Unknown, mapped
 # ruff: noqa: E402  (what is imported below exists on Linux only)
 assert sys.platform != "win32"
 
-from .shim import direct
+from .shim import direct, spawn
 
 log = logging.getLogger(__name__)
 _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
@@ -71,8 +71,7 @@ def delete(id: str, binary: str, root: str, *, systemd_cgroup: bool) -> None:
 def _features(binary: str) -> bytes:
     """The JSON object that `runc features` prints; nothing of a runtime that does not know the command."""
     if shutil.which(binary) is None:
-        where = "" if "/" in binary else " on PATH"
-        raise NotFound(f'runtime "{binary}": no such program{where} (install it, or set another as binary_name)')
+        raise spawn.no_program(binary)
     command = [binary, "features"]
     try:
         done = subprocess.run(

@@ -92,6 +92,12 @@ def execute(id: str, process: str, pid_file: str, console: str) -> list[str]:
     return [*words, id]
 
 
+def no_program(binary: str) -> NotFound:
+    """The error for a runtime that is not installed."""
+    where = "" if "/" in binary else " on PATH"
+    return NotFound(f'runtime "{binary}": no such program{where} (install it, or set another as binary_name)')
+
+
 def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> tuple[int, Later[Ended]]:
     """Start a command with these three streams, a clean signal state and a process group of its own.
 
@@ -104,9 +110,7 @@ def spawn(reaper: Reaper, words: Sequence[str], streams: Sequence[int]) -> tuple
             words[0], list(words), _ENVIRON, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS
         )
     except FileNotFoundError:
-        raise NotFound(
-            f'runtime "{words[0]}": no such program on PATH (install it, or set another as binary_name)'
-        ) from None
+        raise no_program(words[0]) from None
     except OSError as error:
         raise Unavailable(f"runtime {words[0]}: cannot start: {error}") from None
     finally:
@@ -140,14 +144,14 @@ def run(
             )
         loop.cancel(late)
         if status:
-            raise failure(verb[0], status, _read(log))
+            raise failure(settings.binary, verb[0], status, _read(log))
     finally:
         os.unlink(log)
 
 
-def failure(verb: str, status: int, log: str) -> CortenError:
+def failure(binary: str, verb: str, status: int, log: str) -> CortenError:
     """The error for a verb that ended with `status` and this log: its last error line, as it may warn before."""
-    message = last_error(log) or f"it ended with status {status} and said nothing"
+    message = last_error(log) or f"{binary} ended with status {status} and said nothing"
     kind = next((cls for words, cls in _KINDS.items() if words in message), Unknown)
     return kind(f"OCI runtime {verb} failed: {message}")
 
