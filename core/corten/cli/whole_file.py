@@ -8,24 +8,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-import click
+from corten.errors import mapped
 
 
 @contextmanager
 def whole_file(path: str) -> Iterator[BinaryIO]:
     """`path` open for writing, `-` for standard output; a command that fails or is interrupted leaves it as it was.
 
-    Raises click.FileError if it cannot be written.
+    Raises CortenError if it cannot be written.
     """
     if path == "-":
         yield sys.stdout.buffer
         return
     target = os.path.realpath(path)
-    if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):  # a pipe, a device
-        with _opened(path, target) as file:
-            yield file
-        return
-    with _beside(path, target) as file:
+    with mapped(f"{path}: cannot write"):
+        if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):  # a pipe, a device
+            with open(target, "wb") as file:
+                yield file
+        else:
+            with _replacing(target) as file:
+                yield file
+
+
+@contextmanager
+def _replacing(target: str) -> Iterator[BinaryIO]:
+    with _beside(target) as file:
         try:
             yield file
             file.flush()
@@ -35,19 +42,9 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
             raise
 
 
-def _opened(path: str, target: str) -> BinaryIO:
-    try:
-        return open(target, "wb")
-    except OSError as error:
-        raise click.FileError(path, error.strerror) from error
-
-
-def _beside(path: str, target: str) -> BinaryIO:
+def _beside(target: str) -> BinaryIO:
     """A new file in the same folder, with the mode that the target has or would get."""
-    try:
-        number, name = tempfile.mkstemp(prefix=f".{os.path.basename(target)[:200]}.", dir=os.path.dirname(target))
-    except OSError as error:
-        raise click.FileError(path, error.strerror) from error
+    number, name = tempfile.mkstemp(prefix=f".{os.path.basename(target)[:200]}.", dir=os.path.dirname(target))
     try:
         os.chmod(name, stat.S_IMODE(os.stat(target).st_mode))
     except FileNotFoundError:

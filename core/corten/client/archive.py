@@ -9,7 +9,7 @@ from corten.api.types.transfer.imagestore_pb2 import ImageReference, ImageStore,
 from corten.api.types.transfer.importexport_pb2 import ImageImportStream
 from corten.api.types.transfer.progress_pb2 import Progress as ProgressMessage
 from corten.contracts.objects import Image
-from corten.errors import InvalidArgument, NotFound
+from corten.errors import DataLoss, InvalidArgument, NotFound
 from corten.messages.transfer import platform_message
 from corten.platforms import Platform
 from corten.registry.archive import import_archive as take_in
@@ -65,16 +65,31 @@ async def _by_the_daemon(
 
     async with client.transfers.opened("import") as stream:
         sending = asyncio.ensure_future(send_file(stream, file))
+        work = client.transfers.run(ImageImportStream(stream=stream.id, force_compress=compress), store, watch)
+        running = asyncio.ensure_future(work)
+        sending.add_done_callback(lambda _: running.cancel() if _unreadable(sending) else None)
         try:
-            await client.transfers.run(ImageImportStream(stream=stream.id, force_compress=compress), store, watch)
+            await running
+        except asyncio.CancelledError:
+            if error := _unreadable(sending):
+                raise DataLoss(f"archive: it cannot be read: {error.strerror}") from error
+            raise
         except NotFound as error:
             if "gets a name" not in error.message:
                 raise
             raise InvalidArgument("archive: no image in it has a name (give one with --name)") from error
         finally:
-            sending.cancel()
-            await asyncio.wait([sending])
+            for each in (running, sending):
+                each.cancel()
+            await asyncio.wait([running, sending])
     return [await client.images.get(each) for each in names]
+
+
+def _unreadable(sending: asyncio.Future[None]) -> OSError | None:
+    """Why no more of the archive comes; None if it comes still, has come whole, or if the daemon wants no more."""
+    failed = sending.done() and not sending.cancelled()
+    error = sending.exception() if failed else None
+    return error if isinstance(error, OSError) else None
 
 
 def _references(name: str) -> list[ImageReference]:
