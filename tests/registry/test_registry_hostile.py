@@ -127,7 +127,10 @@ async def test_ranges_ignored_or_answered_wrong() -> None:
         headers = {"Content-Range": "bytes 7-9/10"}
         return web.Response(status=206, body=b"abc", headers=headers) if is_layer(request) else None
 
-    for first, error in ((whole, None), (wrong, DataLoss)):
+    async def none(request: web.Request) -> web.Response | None:
+        return web.Response(status=416) if is_layer(request) and "Range" in request.headers else None
+
+    for first, error in ((whole, None), (none, None), (wrong, DataLoss)):
         store = MemoryContent()
         with store.writer(f"layer-{LAYER}", expected=LAYER) as writer:
             writer.write(IMAGE.blobs[LAYER][:1000])

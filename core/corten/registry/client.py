@@ -17,7 +17,16 @@ from yarl import URL
 
 from corten import digests
 from corten.contracts.descriptor import Descriptor
-from corten.errors import CortenError, DataLoss, NotFound, PermissionDenied, Unauthenticated, Unavailable, Unknown
+from corten.errors import (
+    CortenError,
+    DataLoss,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    Unknown,
+)
 from corten.oci_image import documents, media_types
 from corten.references import Reference
 
@@ -124,8 +133,11 @@ class RegistryClient:
         """
         ranged = self.ranges.apply(descriptor.size - offset) and reference.host not in self._without_ranges
         async with aclosing((self._ranged if ranged else self._whole)(reference, descriptor, offset)) as parts:
-            async for part in parts:
-                yield part
+            try:
+                async for part in parts:
+                    yield part
+            except OutOfRange as error:  # within the blob's size there are all ranges, or none
+                raise self._no_ranges(reference, descriptor) from error
 
     async def _whole(self, reference: Reference, descriptor: Descriptor, offset: int) -> AsyncGenerator[bytes, None]:
         ranged = offset and reference.host not in self._without_ranges
