@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
@@ -75,6 +76,34 @@ def bulk(seed: int, files: int, size: int) -> bytes:
     return buffer.getvalue()
 
 
+def found(seed: int, files: int, size: int) -> bytes:
+    """As `bulk`, with bytes of the files of this machine's /usr: programs, libraries, text, as images have them."""
+    rng = random.Random(seed)
+    buffer = io.BytesIO()
+    pieces = _pieces(seed, size)
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for n in range(files):
+            data = next(pieces)[: rng.randint(size // 2, size * 3 // 2)]
+            add(tar, f"usr/share/r{seed}/d{n // 100:04}/f{n:06}", data)
+    return buffer.getvalue()
+
+
+def _pieces(seed: int, size: int) -> Iterator[bytes]:
+    """Pieces of 1.5 times `size`, each of other bytes, put together of many files where those are small."""
+    paths = sorted(path for path in Path("/usr").rglob("*") if path.is_file() and not path.is_symlink())
+    random.Random(seed).shuffle(paths)
+    length, rest = size * 3 // 2, b""
+    for path in paths:
+        data = rest + path.read_bytes()
+        whole = len(data) // length * length
+        yield from (data[at : at + length] for at in range(0, whole, length))
+        rest = data[whole:]
+
+
+Made = Callable[[int, int, int], bytes]
+"""`made(seed, files, size)`: a layer of files of about `size` bytes."""
+
+
 def push(folder: Path, reference: str, tars: list[bytes], command: tuple[str, ...] = ("sh",)) -> None:
     """Compress, lay out and push."""
     diff_ids = [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in tars]
@@ -97,17 +126,17 @@ def push_pause(folder: Path, host: str) -> str:
     return reference
 
 
-def push_big(folder: Path, host: str, files: int, megabytes: int) -> str:
+def push_big(folder: Path, host: str, files: int, megabytes: int, made: Made = bulk) -> str:
     """`megabytes` in `files` files and six layers."""
-    reference = f"{host}/bench/big:latest"
+    name = f"big-{made.__name__}"
     each = files // 5
-    tars = [base(), *(bulk(n, each, megabytes * 1024 * 1024 // files) for n in range(1, 6))]
-    push(folder / "big", reference, tars)
-    return reference
+    tars = [base(), *(made(n, each, megabytes * 1024 * 1024 // files) for n in range(1, 6))]
+    push(folder / name, f"{host}/bench/{name}:latest", tars)
+    return f"{host}/bench/{name}:latest"
 
 
-def push_one(folder: Path, host: str, megabytes: int) -> str:
+def push_one(folder: Path, host: str, megabytes: int, made: Made = bulk) -> str:
     """One layer of that size besides the base, in large files."""
-    reference = f"{host}/bench/one:latest"
-    push(folder / "one", reference, [base(), bulk(9, megabytes // 16, 16 << 20)])
-    return reference
+    name = f"one-{made.__name__}"
+    push(folder / name, f"{host}/bench/{name}:latest", [base(), made(9, megabytes // 16, 16 << 20)])
+    return f"{host}/bench/{name}:latest"
