@@ -1,7 +1,7 @@
 """A layer's bytes on their way to the tar reader: read, hashed, decompressed, hashed again, within limits.
 
 One thread reads and decompresses while the caller writes files; digests are made by whichever of them would wait.
-zlib-ng, zstd, hashlib and write(2) work without the GIL.
+The decompressors, hashlib and write(2) work without the GIL.
 """
 
 import os
@@ -12,10 +12,10 @@ from typing import IO, cast
 
 import zstandard
 from corten.errors import CortenError, InvalidArgument, ResourceExhausted
-from zlib_ng import zlib_ng
 
 from .exchange import Limits
 from .hashing import Channel, Hashing
+from .inflating import DAMAGED, Inflater, chosen
 from .media_types import detected
 
 assert sys.platform != "win32"
@@ -26,11 +26,6 @@ CHUNK = 512 << 10
 in the cache any more when it is hashed and written."""
 SMALL_READ = 32 << 10
 """Bytes read at once from a gzip of many members, whose rest is copied at the end of each."""
-
-
-_GZIP = 16 + zlib_ng.MAX_WBITS
-"""A gzip member, its CRC checked."""
-_Damaged = cast("type[Exception]", zlib_ng.error)
 
 
 class Source:
@@ -106,10 +101,11 @@ def _plain(source: Source) -> Iterator[bytes]:
 
 def _gunzip(source: Source) -> Iterator[bytes]:
     """Every member of a gzip file (RFC 1952); zeros after the last one are padding."""
-    data = source.read()
+    data = source.read() + source.read()  # the first are few: those that were looked at
     size = READ
+    made = chosen(data)
     while data:
-        member = zlib_ng.decompressobj(wbits=_GZIP)
+        member = made()
         yield from _member(source, member, data, size)
         data = member.unused_data or source.read(size)
         size = SMALL_READ
@@ -117,7 +113,7 @@ def _gunzip(source: Source) -> Iterator[bytes]:
             data = _after_padding(source)
 
 
-def _member(source: Source, member: "zlib_ng._Decompress", data: bytes, size: int) -> Iterator[bytes]:
+def _member(source: Source, member: Inflater, data: bytes, size: int) -> Iterator[bytes]:
     try:
         while True:
             if piece := member.decompress(data, CHUNK):
@@ -127,7 +123,7 @@ def _member(source: Source, member: "zlib_ng._Decompress", data: bytes, size: in
             data = member.unconsumed_tail or source.read(size)
             if not data and not piece:
                 raise InvalidArgument("the gzip stream is truncated")
-    except _Damaged as error:
+    except DAMAGED as error:
         raise InvalidArgument(f"the gzip stream is damaged: {error}") from error
 
 
