@@ -71,7 +71,7 @@ def named(prefix: str, **options: bool) -> ImageStore:
     return ImageStore(extra_references=[reference], unpacks=[unpack])
 
 
-@pytest.mark.parametrize("data", [b"", b"some content", bytes(1 << 20)])
+@pytest.mark.parametrize("data", [b"", b"some content", bytes(1 << 20)], ids=["none", "little", "much"])
 async def test_a_stream_comes_back_as_it_is(daemon: Daemon, data: bytes) -> None:
     out = io.BytesIO()
     async with (
