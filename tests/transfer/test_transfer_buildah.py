@@ -162,7 +162,9 @@ def test_podman_loads_and_buildah_takes_what_corten_exports(
         own = ("--tmpdir", buildah.folder / "podman", "--events-backend=none", "--cgroup-manager=cgroupfs")
         said = buildah(*own, "load", "-q", "-i", archive, program="podman")
         assert said.splitlines() == [f"Loaded image: {name}", f"Loaded image: {registry}/archives:zstd"]
-    # The module's image is there again, as it was.
+    # The module's image is there again, as it was: with layers that docker's archives can take, too.
+    buildah("rmi", "-f", id)
+    assert buildah("pull", "-q", f"oci-archive:{archive}:1") == id
     buildah("tag", id, "odd:2")
 
 
