@@ -4,48 +4,17 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import images
-import procfs
 import pytest
+from cli.conftest import IMAGE, Corten
 from cli.typing import Terminal
 from corten.cli import exits
 from daemon import CORTEN, Daemon
 from peers import registry, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("cli")]
-
-IMAGE = "corten.local/busybox:latest"
-Corten = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def abandoned_fifos() -> set[Path]:
-    """Folders of FIFOs that nobody has open; those of containers that run, other tests' too, are open."""
-    folders = set(Path("/run").glob("corten-fifo-*"))
-    for link in procfs.entries("fd/*") if folders else ():
-        with suppress(OSError):
-            folders.discard(link.readlink().parent)
-    return folders
-
-
-@pytest.fixture
-def corten(daemon: Daemon) -> Iterator[Corten]:
-    """`corten …` in the namespace `cli`; what a test leaves is removed after it."""
-
-    def call(*args: str, input: str | None = None, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        done = daemon.corten(*args, input=input, namespace="cli")
-        assert done.returncode == code, f"corten {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done
-
-    before = abandoned_fifos()
-    yield call
-    if left := call("ps", "--all", "--quiet").stdout.split():
-        call("rm", "--force", *left)
-    # What other tests make and do not open yet does not stay so.
-    wait_until(lambda: not abandoned_fifos() - before, "the FIFOs are gone")
 
 
 def listed(corten: Corten, *args: str) -> list[dict[str, object]]:

@@ -5,33 +5,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli.conftest import IMAGE
+from cli.conftest import IMAGE, Corten
 from cli.typing import Terminal
 from corten.cli import exits
 from daemon import CORTEN, Daemon
 from peers import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("cli-people")]
-Corten = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def corten(daemon: Daemon) -> Iterator[Corten]:
-    """`corten …` in the namespace `cli`; the containers that a test leaves are removed after it."""
-
-    def call(*args: str, code: int = 0, input: str | None = None) -> "subprocess.CompletedProcess[str]":
-        done = daemon.corten(*args, namespace="cli", input=input)
-        assert done.returncode == code, f"corten {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done
-
-    yield call
-    if left := call("ps", "--all", "--quiet").stdout.split():
-        call("rm", "--force", *left)
-    assert not list(Path(f"{daemon.folder}/logs").glob("cli/*")), "logs go with their containers"
 
 
 def record(corten: Corten, id: str) -> dict[str, object]:
@@ -78,7 +61,7 @@ def test_a_log_elsewhere_or_none(corten: Corten, tmp_path: Path) -> None:
     assert (tmp_path / "its.log").exists()
     corten("run", "-d", "--name", "mute", "--log", "none", IMAGE, "echo", "hi")
     assert "keeps no log" in corten("logs", "mute", code=exits.CONFLICT).stderr
-    assert "--detach" in corten("run", "--log", "x", IMAGE, code=exits.USAGE).stderr
+    assert "--detach" in corten("run", "--log", "x", IMAGE, code=exits.NOT_RUN).stderr
     uri = f"file://{tmp_path}/as%20uri.log"
     corten("run", "-d", "--name", "uri", "--log", uri, IMAGE, "echo", "hi")
     corten("wait", "uri")

@@ -16,12 +16,13 @@ def test_version_1() -> None:
         pids={"current": 2, "limit": 50},
         cpu={"usage": {"total": 5_000}},
         memory={"usage": {"usage": 1000, "limit": 1 << 62}, "total_inactive_file": 300},
+        memory_oom_control={"oom_kill": 4},
         blkio={
             "io_service_bytes_recursive": [{"op": "Read", "value": 1}, {"op": "Write", "value": 2}, {"op": "Total"}]
         },
     )
     found = usage.of(metric(message, at=9))
-    assert found == usage.Usage("web", 9, 5000, 700, 0, 2, 50, 1, 2)
+    assert found == usage.Usage("web", 9, 5000, 700, 0, 2, 50, 1, 2, 4)
 
 
 def test_version_2() -> None:
@@ -29,10 +30,11 @@ def test_version_2() -> None:
         pids={"current": 3},
         cpu={"usage_usec": 7},
         memory={"usage": 1000, "usage_limit": 4096, "inactive_file": 1},
+        memory_events={"oom": 9, "oom_kill": 8},
         io={"usage": [{"rbytes": 5, "wbytes": 6}, {"rbytes": 1}]},
     )
     found = usage.of(metric(message))
-    assert found == usage.Usage("web", 0, 7000, 999, 4096, 3, 0, 6, 6)
+    assert found == usage.Usage("web", 0, 7000, 999, 4096, 3, 0, 6, 6, 8)
 
 
 def test_other_metrics_are_none() -> None:

@@ -1,7 +1,7 @@
 """Exit codes of the command `corten`: stable, so that scripts may rely on them.
 
-`run`, `exec`, `attach` and `wait` of one container exit as the process in it did; what goes wrong before that is 125
-to 127, as shells and docker have it.
+`run`, `exec`, `attach`, `start --attach` and `wait` of one container exit as the process in it did; what else goes
+wrong with these is 125 to 127, as shells and docker have it.
 """
 
 import re
@@ -27,6 +27,7 @@ NOT_RUN = 125
 NOT_EXECUTABLE = 126
 NO_COMMAND = 127
 INTERRUPTED = 130
+KILLED = 137
 UNREAD = 141
 
 MEANINGS = {
@@ -37,10 +38,11 @@ MEANINGS = {
     CONFLICT: "the object exists already, or its state forbids this",
     DENIED: "permission denied, or credentials were refused",
     UNAVAILABLE: "no daemon answers, or what it needs does not",
-    NOT_RUN: "run, exec: the process was not started",
+    NOT_RUN: "run, exec, attach, start, wait: there is no process to exit as; a wrong command line, too",
     NOT_EXECUTABLE: "run, exec: the command cannot be executed",
     NO_COMMAND: "run, exec: the command does not exist in the container",
     INTERRUPTED: "interrupted from the keyboard",
+    KILLED: "run, exec, attach, start, wait: the process was killed; a line tells if that was for want of memory",
     UNREAD: "run, exec: nobody reads the output any more, so the process was killed",
 }
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
@@ -16,10 +16,11 @@ from corten.client.detach import parse
 from corten.client.logs import LOG_LABEL
 from corten.client.process import Process
 from corten.client.run import KILL, start, start_logged
+from corten.client.usage import Usage, out_of_memory
 from corten.errors import CortenError
 
 from . import exits
-from .reporting import say
+from .reporting import say, say_out_of_memory
 
 if TYPE_CHECKING:
     from corten.client import Client
@@ -36,25 +37,25 @@ FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 class Foreground:
     """One process, from its start to its end, to the detach keys, or until the terminal hangs up."""
 
-    def __init__(self, tty: bool, interactive: bool, keys: str | None, *, joined: bool = False) -> None:
-        """`keys` is None for a process that does not outlive its terminal: that gets SIGHUP.
+    def __init__(self, tty: bool, interactive: bool, keys: str, *, joined: bool = False, lasting: bool = True) -> None:
+        """`joined`: it was there before, and is not this command's to kill.
 
-        `joined`: it was there before, and is not this command's to kill.
+        `lasting`: it outlives its terminal; another gets SIGHUP when that hangs up, and is out of reach once left.
         """
         self._joined = joined
         self._tty = tty
-        self._outlived, self._shown = tty and keys is not None, os.isatty(STDOUT)
+        self._outlived, self._shown = tty and lasting, os.isatty(STDOUT)
         self._streams = Streams(stdin=STDIN if interactive or tty else None, outlived=self._outlived)
-        self._keys = parse(keys) if tty and keys else b""
+        self._keys = parse(keys) if tty else b""
         self.detached = self._unread = False
         self.started = False
 
     async def run(self, client: Client, container: Container) -> int:
         """Start the container's task and wait; its exit code, which stays to be seen until the container is removed."""
         begin = lambda: start(client, container, self._streams, tty=self._tty, keys=self._keys)  # noqa: E731
-        return await self.follow(begin, delete=False)
+        return await self.follow(client, begin, delete=False)
 
-    async def follow(self, begin: Callable[[], Awaitable[Process]], *, delete: bool = True) -> int:
+    async def follow(self, client: Client, begin: Callable[[], Awaitable[Process]], *, delete: bool = True) -> int:
         """Wait for what `begin` starts; its exit code. Deleted afterwards, unless the person detached."""
         async with AsyncExitStack() as stack:
             if self._tty:
@@ -66,14 +67,17 @@ class Foreground:
             if self._tty:
                 await stack.enter_async_context(process.sized(STDIN))
             ended = await self._ended(process)
+            short = await _short_of_memory(client, process, ended) if ended else ()
             if ended is None:
                 self.detached = True
-                await process.release()
+                await process.leave_behind()
             else:
                 await (process.delete() if delete else process.release())
+        for used in short:
+            say_out_of_memory(used)
         if ended is None:
             with suppress(OSError):  # nobody is there if the terminal hung up
-                say(f"detached; {process.id} runs on (`corten attach {process.id}` comes back)")
+                say(f"detached; {_left(process)}")
             return 0
         return exits.UNREAD if self._unread else ended.status
 
@@ -120,6 +124,19 @@ async def start_detached(client: Client, container: Container, *, tty: bool, int
         await process.release()
     else:
         await start(client, container)
+
+
+async def _short_of_memory(client: Client, process: Process, ended: Exit) -> Collection[Usage]:
+    """What there is to tell of a failure; what an exec has to do with it is known only if it was killed itself."""
+    if not ended.status or (process.exec_id and ended.status != exits.KILLED):
+        return ()
+    return (await out_of_memory(client, [process.id])).values()
+
+
+def _left(process: Process) -> str:
+    if process.exec_id:
+        return f"the command runs on in {process.id} (`corten top {process.id}` shows it; nothing comes back to it)"
+    return f"{process.id} runs on (`corten attach {process.id}` comes back)"
 
 
 class _Forwarding:

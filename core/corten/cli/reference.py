@@ -39,7 +39,12 @@ def _paragraphs(text: str) -> str:
 
 def _exit_codes() -> list[str]:
     rows = [f"| {code} | {meaning} |" for code, meaning in sorted(exits.MEANINGS.items())]
-    head = ["## Exit codes", "", "`run`, `exec` and `wait` of one container exit as the process did.", ""]
+    head = [
+        "## Exit codes",
+        "",
+        "`run`, `exec`, `attach`, `start --attach` and `wait` of one container exit as the process did.",
+        "",
+    ]
     return [*head, "| code | meaning |", "|---|---|", *rows, ""]
 
 

@@ -1,13 +1,20 @@
 """Errors as a person reads them: one or two lines on standard error that say what to do."""
 
+from __future__ import annotations
+
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 import click
 
 from corten.errors import CortenError, FailedPrecondition, NotFound
 
 from . import exits
+from .words import shown_size
+
+if TYPE_CHECKING:
+    from corten.client.usage import Usage
 
 
 def report(error: BaseException, code: int | None = None) -> int:
@@ -48,6 +55,12 @@ _STATES = (
 def say(message: str) -> None:
     """A line for the person, on standard error."""
     click.echo(f"corten: {message.strip()}", err=True)
+
+
+def say_out_of_memory(used: Usage) -> None:
+    """Why a process was killed that nobody here has killed."""
+    limit = f"its limit is {shown_size(used.memory_limit)}" if used.memory_limit else "the host's, it has no limit"
+    say(f"container {used.id!r}: it ran out of memory ({limit}), and the kernel killed a process of it")
 
 
 def each(names: tuple[str, ...], failures: dict[str, CortenError]) -> int:

@@ -107,9 +107,8 @@ class Attachment:
             with suppress(CortenError):
                 await ended()
 
-    def _seen(self, typed: bytes) -> bytes | None:
-        passed = self._keys.pass_on(typed)
-        return None if self._keys.pressed else passed
+    def _seen(self, typed: bytes) -> tuple[bytes, bool]:
+        return self._keys.pass_on(typed), not self._keys.pressed
 
     def _open(self, path: str, flags: int) -> int:
         fd = os.open(path, flags | _NONBLOCK)

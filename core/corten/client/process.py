@@ -128,6 +128,12 @@ class Process:
         if self._passing and self._pipes is not None:
             self._pipes.remove()
 
+    async def leave_behind(self) -> None:
+        """Let go of a process that runs on; an exec's output is thrown away from now on, as nobody can come back."""
+        if self.exec_id and self._pipes is not None:
+            self._pipes.throw_away()
+        await self.release()
+
     async def delete(self) -> Exit | None:
         """Remove a process that has ended, with its FIFOs; None if it is gone already."""
         await self.release()

@@ -62,15 +62,17 @@ def drain(source: int, sink: Sink, stop: int, gone: Callable[[], object] = lambd
             gone()
 
 
-def feed(source: int, fifo: int, stop: int, seen: Callable[[bytes], bytes | None]) -> None:
+def feed(source: int, fifo: int, stop: int, seen: Callable[[bytes], tuple[bytes, bool]]) -> None:
     """Copy from `source` (a terminal, pipe or file) to `fifo` until its end or until `stop` is readable.
 
-    `seen` is given each piece and returns what to pass on; None ends the copying.
+    `seen` is given each piece and returns what of it to pass on, and whether there is to be more.
     """
-    while _ready(source, stop):
-        typed = os.read(source, 64 << 10)
-        passed = seen(typed) if typed else None
-        if passed is None or (passed and not _deliver(fifo, passed, stop)):
+    more = True
+    while more and _ready(source, stop):
+        if not (typed := os.read(source, 64 << 10)):
+            return
+        passed, more = seen(typed)
+        if passed and not _deliver(fifo, passed, stop):
             return
 
 

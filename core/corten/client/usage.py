@@ -1,9 +1,13 @@
 """What a task uses, out of cgroup metrics of either version: the few figures that people look at."""
 
+from collections.abc import Collection
+
 from corten.api.cgroups.v1 import metrics_pb2 as v1
 from corten.api.cgroups.v2 import metrics_pb2 as v2
+from corten.errors import CortenError
 from corten.values import dataclass
 
+from .client import Client
 from .tasks import Metric
 
 NO_LIMIT = 1 << 60
@@ -23,11 +27,28 @@ class Usage:
     processes_limit: int
     read: int
     written: int
+    oom_kills: int = 0
+    """Processes that the kernel has killed for want of memory since the task was created."""
 
     def cpu_share(self, before: "Usage") -> float:
         """Processors used since `before`, in percent of one."""
         passed = self.at - before.at
         return 100.0 * (self.cpu - before.cpu) / passed if passed > 0 else 0.0
+
+
+async def out_of_memory(client: Client, ids: Collection[str]) -> dict[str, Usage]:
+    """Those of the tasks, running or ended, in which the kernel has killed for want of memory.
+
+    Their cgroups tell, which stay until a task is deleted, over restarts of the daemon too. One that gives no metrics
+    is not among them.
+    """
+    if not ids:
+        return {}
+    try:
+        metrics = await client.tasks.metrics([f'id=="{id}"' for id in ids])
+    except CortenError:
+        return {}
+    return {metric.id: used for metric in metrics if (used := of(metric)) is not None and used.oom_kills}
 
 
 def of(metric: Metric) -> Usage | None:
@@ -56,6 +77,7 @@ def _of_v1(metric: Metric, found: v1.Metrics) -> Usage:
         processes_limit=found.pids.limit,
         read=entries["read"],
         written=entries["write"],
+        oom_kills=found.memory_oom_control.oom_kill,
     )
 
 
@@ -70,6 +92,7 @@ def _of_v2(metric: Metric, found: v2.Metrics) -> Usage:
         processes_limit=_limit(found.pids.limit),
         read=sum(entry.rbytes for entry in found.io.usage),
         written=sum(entry.wbytes for entry in found.io.usage),
+        oom_kills=found.memory_events.oom_kill,
     )
 
 

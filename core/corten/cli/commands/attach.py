@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ..session import Session
-from .common import on_terminal, process_exit
+from .common import ProcessCommand, detach_keys_option, on_terminal
 
 if TYPE_CHECKING:
     from corten.client import Client
 
 
-@click.command()
-@click.option(
-    "--detach-keys",
-    default="ctrl-p,ctrl-q",
-    show_default=True,
-    help="With a terminal: leave it running. Without one, the third ctrl-c does.",
-)
+@click.command(cls=ProcessCommand)
+@detach_keys_option("With a terminal: leave it running. Without one, the third ctrl-c does.")
 @click.argument("container")
 @click.pass_obj
-@process_exit
 def attach(session: Session, container: str, detach_keys: str) -> int:
     """Connect the terminal to CONTAINER, which was started with -t or -i and is not attached elsewhere."""
     return session.run(lambda client: _attach(client, container, detach_keys))
@@ -42,4 +36,4 @@ async def _attach(client: Client, id: str, keys: str) -> int:
         process.follow()
         return process
 
-    return await foreground.follow(begin, delete=False)
+    return await foreground.follow(client, begin, delete=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -46,18 +46,33 @@ def registry_options(command: F) -> F:
     return command
 
 
-def process_exit(command: F) -> F:
-    """For commands that exit as a process does: their own errors are told apart by 125, 126 and 127."""
+def detach_keys_option(help: str) -> Callable[[F], F]:
+    """Adds `--detach-keys`."""
+    return click.option("--detach-keys", default="ctrl-p,ctrl-q", show_default=True, help=help)
 
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> int:
+
+class ProcessCommand(click.Command):
+    """Exits as a process does: all that goes wrong before there is one, the command line too, is 125, 126 or 127."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _not_run():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            code: int = command(*args, **kwargs)
+            with _not_run():
+                return super().invoke(ctx)
         except CortenError as error:
             return reporting.report(error, exits.of_start(error))
-        return code
 
-    return wrapped  # type: ignore[return-value]
+
+@contextmanager
+def _not_run() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.exit_code = exits.NOT_RUN  # type: ignore[misc]
+        raise
 
 
 async def pull_with_bars(

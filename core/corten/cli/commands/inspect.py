@@ -54,11 +54,14 @@ def _of_container(container: Container) -> dict[str, Any]:
 
 
 async def _task(client: Client, id: str) -> dict[str, Any] | None:
+    from corten.client.usage import out_of_memory
+
     try:
         state = await client.tasks.get(id)
-        return {**asdict(state), "processes": [pid for pid, _ in await _pids(client, id)]}
     except NotFound:
         return None
+    killed = await out_of_memory(client, [id])
+    return {**asdict(state), "processes": [pid for pid, _ in await _pids(client, id)], "oom_killed": id in killed}
 
 
 async def _pids(client: Client, id: str) -> Any:

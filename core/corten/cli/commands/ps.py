@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from corten.contracts.objects import Container
     from corten.contracts.runtime import ProcessState
 
+    Found = tuple[Container, ProcessState | None, bool]
+
 COLUMNS = ("CONTAINER", "IMAGE", "COMMAND", "CREATED", "STATUS", "PID")
 _COMMAND_WIDTH = 30
 
@@ -29,37 +31,43 @@ _COMMAND_WIDTH = 30
 @click.pass_obj
 def ps(session: Session, everything: bool, quiet: bool, format: str) -> None:
     """List containers: those with a running or paused process, or with --all every one."""
-    pairs = session.run(_read)
-    shown = [(container, state) for container, state in pairs if everything or _lives(state)]
+    shown = session.run(lambda client: _read(client, everything))
     if quiet:
-        for container, _ in shown:
+        for container, _, _ in shown:
             click.echo(container.id)
         return
-    show(COLUMNS, [_row(*pair) for pair in shown], [_record(*pair) for pair in shown], format)
+    show(COLUMNS, [_row(*found) for found in shown], [_record(*found) for found in shown], format)
 
 
-async def _read(client: Client) -> list[tuple[Container, ProcessState | None]]:
+async def _read(client: Client, everything: bool) -> list[Found]:
+    """Each with its task, and whether memory ran out in it; of those that run only `inspect` tells that."""
+    from corten.client.usage import out_of_memory
+
     containers, tasks = await asyncio.gather(client.containers.list(), client.tasks.list())
-    states = {state.container_id: state for state in tasks}
-    found = [(container, states.get(container.id)) for container in containers]
-    return sorted(found, key=lambda pair: -pair[0].created_at)
+    states = {state.container_id: state for state in tasks if everything or _lives(state)}
+    failed = [id for id, state in states.items() if not _lives(state) and state.exit_status]
+    killed = await out_of_memory(client, failed)
+    found = [(each, states.get(each.id), each.id in killed) for each in containers if everything or each.id in states]
+    return sorted(found, key=lambda each: -each[0].created_at)
 
 
 def _lives(state: ProcessState | None) -> bool:
     return state is not None and state.status != "stopped"
 
 
-def _row(container: Container, state: ProcessState | None) -> list[object]:
+def _row(container: Container, state: ProcessState | None, oom_killed: bool) -> list[object]:
     command = shlex.join(_args(container))
     short = command if len(command) <= _COMMAND_WIDTH else f"{command[: _COMMAND_WIDTH - 1]}…"
     pid = state.pid if state and _lives(state) else "-"
-    return [container.id, container.image or "-", short, age(container.created_at), _status(state), pid]
+    return [container.id, container.image or "-", short, age(container.created_at), _status(state, oom_killed), pid]
 
 
-def _status(state: ProcessState | None) -> str:
+def _status(state: ProcessState | None, oom_killed: bool) -> str:
     if state is None:
         return "not started"
-    return f"exited ({state.exit_status})" if state.status == "stopped" else str(state.status)
+    if state.status != "stopped":
+        return str(state.status)
+    return f"exited ({state.exit_status}{', out of memory' if oom_killed else ''})"
 
 
 def _args(container: Container) -> list[str]:
@@ -71,7 +79,7 @@ def _args(container: Container) -> list[str]:
         return []
 
 
-def _record(container: Container, state: ProcessState | None) -> dict[str, object]:
+def _record(container: Container, state: ProcessState | None, oom_killed: bool) -> dict[str, object]:
     return {
         "id": container.id,
         "image": container.image,
@@ -84,4 +92,5 @@ def _record(container: Container, state: ProcessState | None) -> dict[str, objec
         "status": str(state.status) if state else "none",
         "pid": state.pid if state and _lives(state) else 0,
         "exit_status": state.exit_status if state and state.status == "stopped" else None,
+        "oom_killed": oom_killed,
     }

@@ -11,7 +11,14 @@ import click
 from corten.errors import AlreadyExists, NotFound
 
 from ..session import Session
-from .common import on_terminal, process_exit, pull_with_bars, registry_options, snapshotter_option
+from .common import (
+    ProcessCommand,
+    detach_keys_option,
+    on_terminal,
+    pull_with_bars,
+    registry_options,
+    snapshotter_option,
+)
 from .spec_options import spec_options
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ NO_LOG = "none"
 
 
 @click.command(
+    cls=ProcessCommand,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
     epilog="Exits as the process in the container does; 125 if it could not be started, 126 or 127 for a command that "
     "cannot be executed or does not exist.",
@@ -64,11 +72,10 @@ NO_LOG = "none"
     help="When to fetch the image.",
 )
 @registry_options
-@click.option("--detach-keys", default="ctrl-p,ctrl-q", show_default=True, help="With -t: leave it running.")
+@detach_keys_option("With -t: leave it running; empty for none.")
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-@process_exit
 def run(session: Session, /, **given: Any) -> int:
     """Make a container of IMAGE and run COMMAND in it, or what the image names.
 

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ..session import Session
-from .common import on_terminal, process_exit
+from .common import ProcessCommand, on_terminal
 
 if TYPE_CHECKING:
     from corten.client import Client
 
 
-@click.command()
+@click.command(cls=ProcessCommand)
 @click.option("-a", "--attach", is_flag=True, help="Stay connected to it; with its terminal, if it has one.")
 @click.argument("container")
 @click.pass_obj
-@process_exit
 def start(session: Session, container: str, attach: bool) -> int:
     """Start CONTAINER, which does not run (any more)."""
     return session.run(lambda client: _start(client, container, attach))
