@@ -11,7 +11,12 @@ _SHOWN = 64
 
 
 def validate_one(key: str, value: str) -> None:
-    """Raises InvalidArgument if key and value together are larger than `MAX_SIZE` bytes, or are not valid text."""
+    """Raises InvalidArgument if key and value together are larger than `MAX_SIZE` bytes, or are not valid text.
+
+    A value without a key is refused too; a key without a value stands for a label that is not there.
+    """
+    if value and not key:
+        raise InvalidArgument(f"label ''={value[:_SHOWN]!r}: its key is empty (give it one)")
     try:
         size = len(key.encode()) + len(value.encode())
     except UnicodeEncodeError as error:

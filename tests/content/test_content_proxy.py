@@ -30,7 +30,7 @@ ELSE = {
     "resume_by_sha512": "containerd's store makes sha256 only",
     "one_writer_per_ref": "containerd aborts an ingest under its writer",
     "ingest_status": "containerd does not tell what is expected",
-    "total_may_not_change": "containerd takes any total",
+    "another_total": "containerd takes any total",
 }
 """Where containerd's own store is otherwise, which no client can make up for."""
 

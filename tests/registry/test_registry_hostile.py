@@ -330,6 +330,26 @@ async def test_a_layer_that_the_config_knows_nothing_of_comes_along() -> None:
     assert store.data(parts.digest) == b"parts"
 
 
+async def test_a_manifest_that_breaks_off_is_asked_for_again() -> None:
+    broken: list[web.Request] = []
+
+    async def breaks(request: web.Request) -> web.StreamResponse | None:
+        if not is_manifest(request) or len(broken) == 2:
+            return None
+        broken.append(request)
+        response = web.StreamResponse(headers={"Content-Length": str(IMAGE.target.size)})
+        await response.prepare(request)
+        await response.write(IMAGE.blobs[IMAGE.target.digest][:20])
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async with serving(breaks) as (address, _):
+        store = MemoryContent()
+        await fetched(address, store)
+    assert store.data(LAYER) == IMAGE.blobs[LAYER]
+
+
 async def test_redirects_are_followed_without_credentials() -> None:
     async def open_host(request: web.Request) -> web.Response:
         return web.Response(body=IMAGE.blobs[request.path.split("/")[-1]])

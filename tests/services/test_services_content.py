@@ -17,6 +17,7 @@ from corten.errors import (
     NotFound,
     OutOfRange,
     ResourceExhausted,
+    Unavailable,
 )
 from corten.plugin.types import METADATA
 from corten.testing.calls import Attempt, Caller, Outcome, abandon_at_every_step
@@ -278,6 +279,29 @@ async def test_ingests_are_listed_and_aborted(caller: Caller) -> None:
     assert [s.ref for s in (await caller.unary("ListStatuses", pb.ListStatusesRequest())).statuses] == ["one"]
     await caller.unary("Abort", pb.AbortRequest(ref="one"))
     assert not (await caller.unary("ListStatuses", pb.ListStatusesRequest())).statuses
+
+
+async def test_an_abort_waits_for_a_writer_that_is_about_to_go(caller: Caller, store: MemoryContent) -> None:
+    """The end of its stream and the abort come over one connection, and either may be first."""
+    writer = store.writer("one")
+    aborting = asyncio.ensure_future(caller.unary("Abort", pb.AbortRequest(ref="one")))
+    await asyncio.wait([aborting], timeout=0.1)
+    writer.close()
+    await aborting
+    assert not store.statuses()
+
+
+async def test_a_writer_that_stays_is_not_aborted(caller: Caller, store: MemoryContent) -> None:
+    with store.writer("one"), pytest.raises(Unavailable):
+        await caller.unary("Abort", pb.AbortRequest(ref="one"))
+    assert [status.ref for status in store.statuses()] == ["one"]
+
+
+async def test_a_ref_with_another_total_is_begun_anew(caller: Caller) -> None:
+    """Who was told a wrong size once, by a registry say, would be held up by it for a day."""
+    await caller.replies("Write", [stat("one", total=len(DATA) + 1), write(DATA)])
+    first, last = await caller.replies("Write", [stat("one", total=len(DATA)), commit(data=DATA)])
+    assert (first.offset, first.total, last.digest) == (0, len(DATA), DIGEST)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.client.client import Client
 from corten.client.image import resolve
 from corten.contracts.descriptor import Descriptor
+from corten.contracts.transfer import WARNING
 from corten.errors import InvalidArgument, NotFound, Unimplemented
 from corten.oci_image import media_types
-from corten.oci_image.build import Image
+from corten.oci_image.build import Image, Layer, build
 from daemon import Daemon, running_daemon
 from lying_registry import IMAGE, LAYER, serving
 
@@ -200,6 +201,21 @@ async def test_an_image_of_old_is_stored_as_containerd_stores_it(daemon: Daemon)
         data = b"".join([part async for part in client.content.read(found.target.digest)]).decode()
         assert data == AS_CONTAINERD.replace("CONFIG", found.manifest.config.digest).replace("LAYER", LAYER)
         assert (await client.snapshots("native").stat(found.top)).kind == "committed"
+
+
+async def test_layers_that_are_none_of_containers_are_not_unpacked(daemon: Daemon) -> None:
+    """WebAssembly, say, below a config as images have it; its shim takes them from the content store."""
+    wasm = Descriptor("application/vnd.wasm.content.layer.v1+wasm", digests.of(b"wasm"), 4)
+    image = build("x", [Layer(b"wasm", wasm.digest, wasm)], platforms.Platform("wasi", "wasm"), {})
+    said: list[str] = []
+    async with serving(image=image) as (address, _), Client(daemon.address, "wasm") as client:
+        await client.transfers.run(
+            source(f"{address}/x:tag"), unpacked("wasm", "native"), lambda told: said.append(told.event)
+        )
+        assert (await client.images.get("wasm")).target.digest == image.target.digest
+        assert await client.content.read_all(wasm.digest, 4) == b"wasm"
+        assert [each async for each in client.snapshots("native").walk()] == []
+    assert any(event.startswith(f"{WARNING}: it is made for wasi/wasm, not for {HOST}") for event in said)
 
 
 async def test_what_does_not_work_says_why(daemon: Daemon, registry: str) -> None:

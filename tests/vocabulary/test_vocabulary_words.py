@@ -43,6 +43,12 @@ def test_labels_are_bounded_in_bytes() -> None:
         assert len(caught.value.message) < 300
 
 
+def test_a_label_without_a_key_is_refused() -> None:
+    """As containerd does, which cannot store it."""
+    with pytest.raises(InvalidArgument, match="key is empty"):
+        labels.validate({"": "value"})
+
+
 def test_empty_and_reserved_labels() -> None:
     assert labels.kept({"a": "", "b": "1"}) == {"b": "1"}
     assert labels.is_reserved("containerd.io/gc.root")

@@ -148,9 +148,8 @@ class ContentStore(Protocol):
     def writer(self, ref: str, *, total: int = 0, expected: str = "", media_type: str = "") -> ContentWriter:
         """Open or resume the ingest of `ref`; `media_type` is for the event alone, where it is known.
 
-        Raises Unavailable while another writer holds the ref, AlreadyExists when `expected` is there already,
-        InvalidArgument for an empty ref or a malformed digest, FailedPrecondition when the total differs from the
-        ingest's.
+        One with another `total` is begun anew. Raises Unavailable while another writer holds the ref, AlreadyExists
+        when `expected` is there already, InvalidArgument for an empty ref or a malformed digest.
         """
         ...
 

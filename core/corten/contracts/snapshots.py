@@ -70,7 +70,7 @@ class Snapshotter(Protocol):
         ...
 
     def prepare(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:
-        """Make an active snapshot. Raises AlreadyExists, and FailedPrecondition if the parent is not committed."""
+        """Make an active snapshot. Raises AlreadyExists, and InvalidArgument if the parent is not committed."""
         ...
 
     def view(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> list[Mount]:

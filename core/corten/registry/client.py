@@ -116,8 +116,7 @@ class RegistryClient:
         Raises as `resolve`, ResourceExhausted for one that is too large.
         """
         what = f"{media_types.kind(descriptor.media_type)} {descriptor.digest} of {reference.name}"
-        async with self._request("GET", reference, f"manifests/{descriptor.digest}") as response:
-            data = await answers.read(response, documents.MAX_SIZE, what)
+        data, _ = await self._document(reference, descriptor.digest, what)
         actual = digests.of(data, digests.parse(descriptor.digest)[0])
         if actual != descriptor.digest:
             raise DataLoss(f"{what}: the registry sent something with digest {actual}")
@@ -174,10 +173,23 @@ class RegistryClient:
         return Unavailable(f"content {descriptor.digest}: registry {reference.host} knows no ranges")
 
     async def _resolve_by_get(self, reference: Reference) -> Descriptor:
-        async with self._request("GET", reference, f"manifests/{reference.object}", _finds(reference)) as response:
-            data = await answers.read(response, documents.MAX_SIZE, f"image {reference}")
-            algorithm = digests.parse(reference.digest)[0] if reference.digest else "sha256"
-            return Descriptor(_type_of(data, answers.media_type(response)), digests.of(data, algorithm), len(data))
+        data, said = await self._document(reference, reference.object, f"image {reference}", _finds(reference))
+        algorithm = digests.parse(reference.digest)[0] if reference.digest else "sha256"
+        return Descriptor(_type_of(data, said), digests.of(data, algorithm), len(data))
+
+    async def _document(
+        self, reference: Reference, object: str, what: str, capabilities: Collection[str] = (PULL,)
+    ) -> tuple[bytes, str]:
+        """The bytes of an index or manifest, and what the registry says it is; tried again where they break off."""
+        pauses = self.retry.pauses()
+        while True:
+            async with self._request("GET", reference, f"manifests/{object}", capabilities) as response:
+                try:
+                    return await answers.read(response, documents.MAX_SIZE, what), answers.media_type(response)
+                except Unavailable:
+                    if (pause := next(pauses, None)) is None:
+                        raise
+            await asyncio.sleep(pause)
 
     @asynccontextmanager
     async def _request(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from corten.contracts.descriptor import Descriptor
@@ -12,7 +12,7 @@ from corten.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidAr
 from corten.oci_image import documents, gc_labels, legacy, media_types
 from corten.oci_image.model import ImageConfig, Index, IndexEntry, Manifest
 from corten.oci_image.unpack import unpackable
-from corten.platforms import Platform, best, rank
+from corten.platforms import Platform, best, host, rank
 from corten.references import Reference
 from corten.values import dataclass
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # what a pull needs of HTTP is not imported before there is o
 
 MAX_NESTING = 4
 """Indexes within indexes."""
+UNSURE = 1 << 10
+"""The rank of an image that may not be for the platform, worse than any other."""
 
 Found = Callable[[Descriptor, Sequence[Descriptor]], None]
 """Told of each document and its children before these are fetched."""
@@ -51,13 +53,26 @@ class Wanted:
 class FetchedManifest:
     """A manifest in the sink, its config too, of an image or, without `config`, of an artifact.
 
-    `whole`: its layers are wanted as well.
+    `whole`: its layers are wanted as well. `platform` is what the index above says it is for; `alone`: it is not below
+    an index.
     """
 
     descriptor: Descriptor
     manifest: Manifest
     config: ImageConfig | None
     whole: bool = True
+    platform: Platform | None = None
+    alone: bool = False
+
+    def rank(self, wanted: Platform) -> int | None:
+        """How well the image runs on a platform, as `platforms.rank`: what its index says counts, else its config.
+
+        One that stands alone is taken as it is for this host, and for any platform if its config names none.
+        """
+        made_for = self.platform or (self.config.platform if self.config else Platform("", ""))
+        found = rank(wanted, made_for)
+        unnamed = not (made_for.os and made_for.architecture)
+        return UNSURE if found is None and self.alone and (unnamed or wanted == host()) else found
 
 
 def select(index: Index, wanted: Wanted, what: str) -> tuple[list[IndexEntry], list[IndexEntry]]:
@@ -108,12 +123,13 @@ class Documents:
                 f"image {self.reference}: it is of docker's schema 1, which is no longer supported "
                 "(convert it: skopeo copy --format oci)"
             )
-        fetched = await self._below(target, wanted, whole=True, depth=0)
+        fetched = await self._below(IndexEntry(target), wanted, whole=True, depth=0)
         if not any(each.whole for each in fetched):
             raise NotFound(f"image {self.reference}: its index names no image")
         return fetched
 
-    async def _below(self, target: Descriptor, wanted: Wanted, *, whole: bool, depth: int) -> list[FetchedManifest]:
+    async def _below(self, entry: IndexEntry, wanted: Wanted, *, whole: bool, depth: int) -> list[FetchedManifest]:
+        target = entry.descriptor
         if depth >= MAX_NESTING:
             raise InvalidArgument(f"image {self.reference}: indexes are nested more than {MAX_NESTING} deep")
         if target.digest in self._seen:
@@ -122,24 +138,25 @@ class Documents:
         what = f"{media_types.kind(target.media_type)} {target.digest} of {self.reference}"
         data = await self._document(target)
         if media_types.kind(target.media_type) != "index":
-            return [await self._manifest(target, data, what, wanted, whole=whole)]
+            fetched = await self._manifest(target, data, what, wanted, whole=whole)
+            return [replace(fetched, platform=entry.platform, alone=not depth)]
         index = documents.index(data, target.media_type, what)
         await self.store(target, data, [entry.descriptor for entry in index.entries])
         chosen, others = select(index, wanted, what)
         self.found(target, [entry.descriptor for entry in (*chosen, *others)])
-        fetched = []
-        for entry in chosen:
-            fetched += await self._entry(entry, wanted, whole=whole, depth=depth + 1)
-        for entry in others:
+        found = []
+        for each in chosen:
+            found += await self._entry(each, wanted, whole=whole, depth=depth + 1)
+        for each in others:
             with suppress(NotFound):  # registries may lack what their indexes name for others
-                fetched += await self._entry(entry, wanted, whole=False, depth=depth + 1)
-        return fetched
+                found += await self._entry(each, wanted, whole=False, depth=depth + 1)
+        return found
 
     async def _entry(self, entry: IndexEntry, wanted: Wanted, *, whole: bool, depth: int) -> list[FetchedManifest]:
         """What an index names may also be something else, which is stored as it is if it is wanted whole."""
         target = entry.descriptor
         if media_types.kind(target.media_type) in ("index", "manifest"):
-            return await self._below(target, wanted, whole=whole, depth=depth)
+            return await self._below(entry, wanted, whole=whole, depth=depth)
         if whole:
             await copy_blob(self.registry, self.reference, target, self.sink, {}, self.show)
         return []
@@ -216,8 +233,8 @@ def check(reference: Reference, fetched: FetchedManifest, platforms: Sequence[Pl
         unpackable(fetched.manifest.layers, fetched.config.diff_ids)
     except InvalidArgument as error:
         raise InvalidArgument(f"image {reference}: {error.message}") from None
-    made_for = fetched.config.platform
-    if platforms and made_for.os and all(rank(wanted, made_for) is None for wanted in platforms):
+    made_for = fetched.platform or fetched.config.platform
+    if platforms and made_for.os and all(fetched.rank(wanted) is None for wanted in platforms):
         raise NotFound(
             f"image {reference}: there is no image for {', '.join(map(str, platforms))}, only for: {made_for}"
         )

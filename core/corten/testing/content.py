@@ -182,11 +182,15 @@ def _resume_by_sha512(store: ContentStore) -> None:
         assert writer.commit(12, digest) == digest
 
 
-def _total_may_not_change(store: ContentStore) -> None:
-    store.writer("layer", total=10).close()
-    fails(FailedPrecondition, store.writer, "layer", total=11)
+def _another_total(store: ContentStore) -> None:
+    with store.writer("layer", total=10) as writer:
+        writer.write(b"01234")
     with store.writer("layer") as writer:
-        assert writer.status().total == 10
+        assert (writer.status().total, writer.status().offset) == (10, 5)
+    with store.writer("layer", total=3) as writer:
+        assert (writer.status().total, writer.status().offset, writer.digest()) == (3, 0, digests.of(b""))
+        writer.write(b"012")
+        assert writer.commit(3) == digests.of(b"012")
 
 
 def _truncate(store: ContentStore) -> None:
@@ -383,7 +387,7 @@ def _no_labels(store: ContentStore) -> None:
 _CHECKS: tuple[Check, ...] = (
     _round_trip, _empty_blob, _sha512, _ranges, _file_of_reader, _reader_outlives_delete,
     _absent_and_malformed_digests, _one_writer_per_ref, _bad_refs, _odd_refs, _ingest_status, _status_list, _resume,
-    _resume_by_sha512, _total_may_not_change, _truncate, _abort, _wrong_size, _wrong_digest, _malformed_commit_digest,
+    _resume_by_sha512, _another_total, _truncate, _abort, _wrong_size, _wrong_digest, _malformed_commit_digest,
     _exists_at_open, _exists_at_commit, _closed_writer, _committed_writer, _walk_in_order, _walk_while_deleting,
     _many_refs_at_once, _one_blob_from_many_writers, _one_ref_wanted_by_many, _parallel_readers,
 )  # fmt: skip

@@ -86,13 +86,11 @@ class MemoryContent:
         with self._lock:
             self._check_new(ref, expected)
             ingest = self._ingests.get(ref)
-            if ingest is None:
+            if ingest and ingest.held:
+                raise Unavailable(f"ingest {ref!r}: another writer holds it")
+            if ingest is None or (total and ingest.status.total not in (0, total)):
                 now = time.time_ns()
                 ingest = self._ingests[ref] = _Ingest(IngestStatus(ref, 0, total, expected, now, now))
-            elif ingest.held:
-                raise Unavailable(f"ingest {ref!r}: another writer holds it")
-            elif total and ingest.status.total and total != ingest.status.total:
-                raise FailedPrecondition(f"ingest {ref!r}: its total is {ingest.status.total}, not {total}")
             ingest.held = True
             return _Writer(self, ingest)
 

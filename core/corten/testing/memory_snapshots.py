@@ -86,7 +86,7 @@ class MemorySnapshotter:
     def _create(self, kind: Kind, key: str, parent: str, labels: Mapping[str, str] | None) -> list[Mount]:
         with self._lock:
             if parent and self.stat(parent).kind is not Kind.COMMITTED:
-                raise FailedPrecondition(f"snapshot {parent[:160]!r} is not committed and cannot be a parent")
+                raise InvalidArgument(f"snapshot {parent[:160]!r} is not committed and cannot be a parent")
             self._add(_new(key, kind, parent, labels))
             return self.mounts(key)
 

@@ -102,11 +102,11 @@ def _empty_keys_are_refused(snapshotter: Snapshotter) -> None:
 
 def _only_committed_snapshots_are_parents(snapshotter: Snapshotter) -> None:
     snapshotter.prepare("active")
-    fails(FailedPrecondition, snapshotter.prepare, "key", "active")
+    fails(InvalidArgument, snapshotter.prepare, "key", "active")
     snapshotter.commit("base", "active")
     snapshotter.view("view", "base")
-    fails(FailedPrecondition, snapshotter.prepare, "key", "view")
-    fails(FailedPrecondition, snapshotter.view, "key", "view")
+    fails(InvalidArgument, snapshotter.prepare, "key", "view")
+    fails(InvalidArgument, snapshotter.view, "key", "view")
     fails(NotFound, snapshotter.stat, "key")
 
 

@@ -172,7 +172,10 @@ class LocalContent:
 
 
 def _opened(path: Path, ref: str, total: int, expected: str) -> IngestStatus:
-    """The ingest at `path`, made if it is not there or only in part."""
+    """The ingest at `path`, made if it is not there or only in part.
+
+    One with another total is begun anew, for a client that was told a wrong size once must not be held up by that.
+    """
     try:
         status = _ingest.status(path)
     except NotFound:
@@ -180,9 +183,7 @@ def _opened(path: Path, ref: str, total: int, expected: str) -> IngestStatus:
     if status.ref != ref:
         raise FailedPrecondition(f"ingest {shown(ref)}: {path} belongs to {shown(status.ref)} (abort that)")
     if total and status.total and total != status.total:
-        raise FailedPrecondition(
-            f"ingest {shown(ref)}: its total is {status.total}, not {total} (abort it to begin anew)"
-        )
+        return _ingest.create(path, ref, total, expected)
     wanted = replace(status, total=status.total or total, expected=expected or status.expected)
     if wanted != status:
         _ingest.remember(path, wanted)

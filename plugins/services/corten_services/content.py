@@ -1,6 +1,7 @@
 """The service `Content`: blobs and ingests of the caller's namespace."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 
@@ -8,7 +9,7 @@ from corten import heap
 from corten.api.services.content.v1 import content_pb2 as pb
 from corten.contracts.content import ContentStore
 from corten.contracts.metadata import Metadata
-from corten.errors import InvalidArgument, OutOfRange
+from corten.errors import InvalidArgument, OutOfRange, Unavailable
 from corten.messages.content import checked, info, info_message, status_message
 from corten.messages.values import named, present
 from corten.pools import Pools
@@ -22,6 +23,10 @@ from .writing import WriteSession, opener
 
 CHUNK = 1 << 20
 """Bytes in one message of a read."""
+LINGER = 1.0
+"""Seconds for which an ingest that is to be aborted may still have its writer."""
+PAUSE = 0.02
+"""Seconds between two looks at that."""
 
 
 class ContentService:
@@ -93,8 +98,17 @@ class ContentService:
                     yield answer
 
     async def abort(self, request: pb.AbortRequest, call: CallContext) -> Empty:
-        await self._pools.run("content", self._store(call).abort, named(request.ref, "ref"))
-        return Empty()
+        """The end of a writer's stream may come after this, over the same connection: that is waited for."""
+        store, ref = self._store(call), named(request.ref, "ref")
+        end = time.monotonic() + LINGER
+        while True:
+            try:
+                await self._pools.run("content", store.abort, ref)
+                return Empty()
+            except Unavailable:
+                if time.monotonic() > end:
+                    raise
+            await asyncio.sleep(PAUSE)
 
     def _store(self, call: CallContext) -> ContentStore:
         return self._metadata.content(call.scope())

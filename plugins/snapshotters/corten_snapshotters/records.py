@@ -29,6 +29,7 @@ from threading import RLock
 from corten.contracts.snapshots import Kind, SnapshotInfo, Usage
 from corten.errors import (
     AlreadyExists,
+    CortenError,
     DataLoss,
     FailedPrecondition,
     InvalidArgument,
@@ -146,7 +147,7 @@ class Records:
             return _record(row, tuple(parent for (parent,) in parents))
 
     def create(self, key: str, kind: Kind, parent: str, labels: Mapping[str, str]) -> Record:
-        """Raises AlreadyExists, NotFound for the parent, FailedPrecondition if that is not committed."""
+        """Raises AlreadyExists, NotFound for the parent, InvalidArgument if that is not committed."""
         with self.writing():
             self.ensure_free(key)
             above = self.committed(parent) if parent else None
@@ -165,7 +166,7 @@ class Records:
         """
         with self.writing():
             record = self.committable(name, key, parent)
-            above = self.committed(parent).id if parent else None
+            above = self.committed(parent, FailedPrecondition).id if parent else None
             now = time.time_ns()
             self._db.execute(
                 "UPDATE snapshots SET name=?, kind=?, created=?, updated=?, labels=?, size=-1,"
@@ -242,13 +243,11 @@ class Records:
             raise InvalidArgument(f"{self.title(key)} cannot be committed on {parent!r}: it lies on another parent")
         return record
 
-    def committed(self, parent: str) -> Record:
-        """The record of a parent. Raises NotFound, FailedPrecondition if it is not committed."""
+    def committed(self, parent: str, error: type[CortenError] = InvalidArgument) -> Record:
+        """The record of a parent. Raises NotFound, `error` if it is not committed."""
         record = self.get(parent)
         if record.info.kind is not Kind.COMMITTED:
-            raise FailedPrecondition(
-                f"{self.title(parent)} is {_WORDS[record.info.kind]}: only a committed one is a parent"
-            )
+            raise error(f"{self.title(parent)} is {_WORDS[record.info.kind]}: only a committed one is a parent")
         return record
 
     def ensure_free(self, key: str) -> None:

@@ -9,14 +9,13 @@ from functools import partial
 from corten import digests, platforms, references
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.scope import Scope
-from corten.contracts.transfer import RegistryImage, StoreImage, Unpack
+from corten.contracts.transfer import WARNING, RegistryImage, StoreImage, Unpack
 from corten.oci_image import documents, legacy, media_types, unpack
-from corten.platforms import rank
 from corten.registry.arrival import Arrival
 from corten.registry.pull import Layers
 from corten.registry.referred import Referrals
 from corten.registry.sink import StoreSink, store_document
-from corten.registry.tree import Documents, FetchedManifest, Wanted, check
+from corten.registry.tree import UNSURE, Documents, FetchedManifest, Wanted, check
 
 from . import naming
 from .leased import leased
@@ -42,7 +41,7 @@ async def pull(parts: Parts, scope: Scope, source: RegistryImage, destination: S
         sink = parts.sink(scope)
         tree = Documents(registry, reference, sink, report.blob, report.found)
         fetched = await tree.fetch(target, _wanted(destination))
-        _check(reference, fetched, destination)
+        _check(reference, fetched, destination, report)
         layers = Layers(registry, reference, sink, report.blob, parts.downloads)
         await _fetch_and_unpack(parts, scope, fetched, layers, destination, report)
         if source.referrers is not None:
@@ -116,7 +115,7 @@ def to_unpack(fetched: list[FetchedManifest], wanted: Unpack) -> list[FetchedMan
     offered = [
         (found, image)
         for image in fetched
-        if image.whole and image.config and (found := rank(platform, image.config.platform)) is not None
+        if image.whole and image.config and (found := image.rank(platform)) is not None
     ]
     return [min(offered, key=lambda each: each[0])[1]] if offered else []
 
@@ -138,11 +137,16 @@ def _wanted(destination: StoreImage) -> Wanted:
     return Wanted(destination.platforms, destination.all_metadata, destination.manifest_limit, artifacts=True)
 
 
-def _check(reference: references.Reference, fetched: list[FetchedManifest], destination: StoreImage) -> None:
+def _check(
+    reference: references.Reference, fetched: list[FetchedManifest], destination: StoreImage, report: Report
+) -> None:
     """Images must be for what they were asked for; an artifact is for everybody, and is never unpacked."""
-    for image in fetched if destination.platforms else ():
+    asked = destination.platforms
+    for image in fetched if asked else ():
         if image.whole and image.config is not None:
-            check(reference, image, destination.platforms)
+            made_for = check(reference, image, asked).platform
+            if all(image.rank(each) in (None, UNSURE) for each in asked) and made_for.architecture:
+                report.say(f"{WARNING}: it is made for {made_for}, not for {', '.join(map(str, asked))}")
 
 
 def _plain(target: Descriptor) -> Descriptor:

@@ -19,9 +19,10 @@ from corten.errors import (
     FailedPrecondition,
     InvalidArgument,
     PermissionDenied,
+    Unimplemented,
     Unknown,
 )
-from corten.oci_image import gc_labels, unpack
+from corten.oci_image import gc_labels, media_types, unpack
 from corten.oci_image.unpack import UnpackStep
 from corten.registry.arrival import Arrival
 from corten.registry.tree import FetchedManifest
@@ -70,7 +71,8 @@ class Unpacking:
     async def unpack(self, image: FetchedManifest, incoming: Incoming, reference: str = "") -> None:
         """Have a committed snapshot for each layer; the config's blob keeps the topmost.
 
-        `reference` is what remote snapshotters find the layers by.
+        `reference` is what remote snapshotters find the layers by. An image none of whose layers is of a kind for
+        containers, nor unpacked by any differ (WebAssembly, say), is whole without snapshots.
 
         Raises DataLoss for a layer that is not what the config promises, and what differ and snapshotter raise.
         """
@@ -86,6 +88,11 @@ class Unpacking:
             self._extracted(steps[: len(steps) - len(missing)])
             try:
                 await self._unpack(missing, incoming)
+            except Unimplemented:
+                if any(media_types.is_layer(layer.media_type) for layer in layers):
+                    raise
+                incoming.want(layers)
+                return
             finally:
                 self._given_up = True
                 await self._parts.supervisor.operation("clear up after an unpack", self._clear())
