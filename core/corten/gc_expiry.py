@@ -3,6 +3,10 @@
 import datetime
 
 EXPIRE = "containerd.io/gc.expire"
+IMAGE_REFERENCE = "containerd.io/gc.bref.image"
+"""On an image: another one that it goes with."""
+PASSING = (EXPIRE, IMAGE_REFERENCE)
+"""The labels of an image that is not to stay by itself."""
 """Its value is a time in RFC 3339."""
 
 

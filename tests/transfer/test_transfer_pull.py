@@ -16,10 +16,12 @@ from corten.api.types.transfer.registry_pb2 import OCIRegistry, RegistryResolver
 from corten.client.client import Client
 from corten.client.image import resolve
 from corten.contracts.descriptor import Descriptor
+from corten.contracts.objects import Image
 from corten.contracts.transfer import WARNING
 from corten.errors import InvalidArgument, NotFound, Unimplemented
 from corten.oci_image import media_types
-from corten.oci_image.build import Image, Layer, build
+from corten.oci_image.build import Image as BuiltImage
+from corten.oci_image.build import Layer, build
 from daemon import Daemon, running_daemon
 from lying_registry import IMAGE, LAYER, serving
 
@@ -112,6 +114,30 @@ def check_progress(seen: list[Progress], name: str, layer: str, manifest: str) -
     assert stages == ["waiting", "complete", "extracted"]  # a small layer may be unpacked before anyone looks
 
 
+async def test_a_further_name_stays_once_it_is_asked_for_by_itself(daemon: Daemon, registry: str) -> None:
+    """Further names go with the image that they are of; not so those that were tagged or pulled since."""
+    name = f"{registry}/lib/five:v1"
+    further = [ImageReference(name=each) for each in ("tagged", "again", "put", "passing")]
+    async with Client(daemon.address, "further") as client:
+        await client.transfers.run(source(name), ImageStore(name=name, platforms=[HERE], extra_references=further))
+        await client.transfers.run(ImageStore(name=name), ImageStore(name="tagged"))
+        await client.transfers.run(source(name), ImageStore(name="again", platforms=[HERE], labels={"a": "b"}))
+        await client.images.put(Image(name="put", target=(await client.images.get(name)).target))
+        await client.images.delete(name, sync=True)
+        assert {each.name: dict(each.labels) for each in await client.images.list()} == {
+            "tagged": {}, "again": {"a": "b"}, "put": {},
+        }  # fmt: skip
+
+
+async def test_the_tree_of_a_pull_has_the_source_at_its_top(daemon: Daemon, registry: str) -> None:
+    name, seen = f"{registry}/lib/five:v1", list[Progress]()
+    async with Client(daemon.address, "top") as client:
+        await client.transfers.run(source(name), ImageStore(name="other", platforms=[HERE]), seen.append)
+    assert [each.name for each in seen if each.event == "fetching image content"] == [name]
+    assert next(list(each.parents) for each in seen if each.name.startswith("manifest-")) == [name]
+    assert [each.name for each in seen if each.event == "saved"] == ["other"]
+
+
 async def test_again_nothing_is_fetched(daemon: Daemon, registry: str) -> None:
     name, seen = f"{registry}/lib/five:v1", list[Progress]()
     async with Client(daemon.address, "again") as client:
@@ -160,14 +186,14 @@ async def test_all_names(daemon: Daemon, registry: str) -> None:
         assert (tagged.target.digest, tagged.labels) == (digest, {"t": "1"})
 
 
-def of_old(media_type: str) -> Image:
+def of_old(media_type: str) -> BuiltImage:
     """An image as registries had them whose config was called a stream of bytes."""
     manifest = json.loads(IMAGE.blobs[IMAGE.target.digest])
     manifest["config"]["mediaType"] = "application/octet-stream"
     manifest["layers"][0]["annotations"] = {"b": "2 > 1", "a": ""}
     data = json.dumps({**manifest, "mediaType": media_type, "unknown": 1}).encode()
     target = Descriptor(media_type, digests.of(data), len(data))
-    return Image("x", target, {**IMAGE.blobs, target.digest: data})
+    return BuiltImage("x", target, {**IMAGE.blobs, target.digest: data})
 
 
 AS_CONTAINERD = """{

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from corten.api.services.images.v1 import images_pb2 as pb
 from corten.contracts.objects import Image
 from corten.errors import AlreadyExists
+from corten.gc_expiry import PASSING
 from corten.messages.images import image, image_message
 from corten.messages.values import mask
 
@@ -35,11 +36,15 @@ class Images:
         return image((await self._calls.unary(_RPC["Update"], request)).image)
 
     async def put(self, value: Image) -> Image:
-        """Create the image, or let the name point to the new target if there is one already."""
+        """Create the image, or let the name point to the new target if there is one already.
+
+        Labels that are not given stay there, but those by which it would go again.
+        """
         try:
             return await self.create(value)
         except AlreadyExists:
-            return await self.update(value, ["target", *(f"labels.{key}" for key in value.labels)])
+            labels = dict.fromkeys((*value.labels, *PASSING))
+            return await self.update(value, ["target", *(f"labels.{key}" for key in labels)])
 
     async def delete(self, name: str, *, sync: bool = False) -> None:
         """`sync`: return after a garbage collection that began later than the deletion."""

@@ -9,12 +9,10 @@ from corten.contracts.objects import Image
 from corten.contracts.scope import Scope
 from corten.contracts.transfer import Reference, StoreImage
 from corten.errors import AlreadyExists, InvalidArgument, NotFound
-from corten.gc_expiry import EXPIRE, expiry_time
+from corten.gc_expiry import EXPIRE, IMAGE_REFERENCE, PASSING, expiry_time
 from corten.oci_image.oci_names import IMAGE_NAME, REF_NAME
 
 from .parts import Parts
-
-BACK_REFERENCE = "containerd.io/gc.bref.image"
 
 
 def pulled(wanted: StoreImage, target: Descriptor) -> list[str]:
@@ -91,7 +89,7 @@ def labels_of(wanted: StoreImage, name: str) -> dict[str, str]:
     """A further name of an image that has one of its own goes with that: it is no root, and refers back to it."""
     if not wanted.name or name == wanted.name:
         return dict(wanted.labels)
-    return {**wanted.labels, BACK_REFERENCE: wanted.name, EXPIRE: expiry_time(0)}
+    return {**wanted.labels, IMAGE_REFERENCE: wanted.name, EXPIRE: expiry_time(0)}
 
 
 async def save(parts: Parts, scope: Scope, names: Sequence[str], target: Descriptor, wanted: StoreImage) -> None:
@@ -103,11 +101,13 @@ async def save(parts: Parts, scope: Scope, names: Sequence[str], target: Descrip
 
 
 def _put(store: ImageStore, image: Image) -> Image:
+    """Labels that are not given stay, but one that is to be an image of its own does not go with another any more."""
+    labels = dict.fromkeys((*image.labels, *PASSING))
     while True:
         try:
             return store.create(image)
         except AlreadyExists:
             try:
-                return store.update(image, ("target", *(f"labels.{key}" for key in image.labels)))
+                return store.update(image, ("target", *(f"labels.{key}" for key in labels)))
             except NotFound:
                 continue  # removed in between
