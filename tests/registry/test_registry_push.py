@@ -375,7 +375,7 @@ async def test_of_an_index_the_platforms_asked_for() -> None:
     uploads.answer = answer  # type: ignore[method-assign]
     async with serving(uploads) as address, RegistryClient(retry=QUICK) as client:
         reference, source = references.parse(f"{address}/x:v1"), StoreSource(filled(image))
-        with pytest.raises(NotFound, match="pull the image for all platforms"):
+        with pytest.raises(NotFound, match="with --all-platforms, or push one of its images with --platform"):
             await push(client, reference, source, target)
         await push(client, reference, source, target, platforms=[Platform("linux", "amd64")])
     assert names[-2:] == [IMAGE.target.digest, "v1"]

@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import images
 import peers
@@ -106,8 +107,9 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(daemon: Daemon, registry
     assert Path("/dev/null").is_char_device()
 
 
-def test_what_an_index_has_for_others_is_not_missing(daemon: Daemon, registry: str, tmp_path: Path) -> None:
-    layout = images.Layout(tmp_path / "both")
+def for_two(folder: Path) -> tuple[images.Layout, dict[str, Any], list[dict[str, Any]], set[int]]:
+    """A layout with an index for amd64 and arm64; its one layer, the entries, and the sizes of the two images."""
+    layout = images.Layout(folder)
     entries, sizes = [], set[int]()
     plain = images.tar_of(lambda tar: images.file(tar, "a", b"a"))
     layer = layout.blob(gzip.compress(plain), media_types.OCI_LAYER_GZIP)
@@ -123,6 +125,11 @@ def test_what_an_index_has_for_others_is_not_missing(daemon: Daemon, registry: s
     )
     index["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
     (layout.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [index]}))
+    return layout, layer, entries, sizes
+
+
+def test_what_an_index_has_for_others_is_not_missing(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    layout, layer, _, sizes = for_two(tmp_path / "both")
     name = f"{registry}/lib/both:v1"
     images.push(layout.folder, name, everything=True)
     corten = Corten(daemon, "both")
@@ -132,6 +139,22 @@ def test_what_an_index_has_for_others_is_not_missing(daemon: Daemon, registry: s
     assert corten.json("images")[0]["size"] in sizes, "a layer that is there twice counts once"  # type: ignore[index]
     corten("content", "rm", layer["digest"])
     assert f"{name}: 0 damaged, 1 missing" in corten.fails("image", "verify", name)
+
+
+def test_one_platform_of_an_image_is_pushed_by_itself(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    layout, _, entries, _ = for_two(tmp_path / "both")
+    name, copy = f"{registry}/lib/two:v1", f"{registry}/copy/one:v1"
+    images.push(layout.folder, name, everything=True)
+    corten = Corten(daemon, "push-one")
+    corten("image", "pull", "--platform", "linux/arm64", name)
+    assert "or push one of its images with --platform" in corten.fails("image", "push", name, copy)
+    assert "linux/s390x, only for: linux/amd64, linux/arm64" in corten.fails("push", "--platform=s390x", name, copy)
+    assert "not in the content store" in corten.fails("push", "--platform", "linux/amd64", name, copy)
+    assert corten("image", "push", "--platform", "linux/arm64", name, copy) == f"{copy}\n"
+    other = Corten(daemon, "pull-one")
+    other("image", "pull", "--platform", "linux/arm64", copy)
+    assert other.json("images")[0]["digest"] == entries[1]["digest"]  # type: ignore[index]
+    assert "linux/amd64, only for: linux/arm64" in other.fails("push", "--platform", "linux/amd64", copy)
 
 
 def test_what_the_registry_has_not_is_not_to_be_found_in_the_store(daemon: Daemon, registry: str) -> None:

@@ -187,7 +187,7 @@ async def test_images_for_several_platforms(registry: str) -> None:
             assert (await kinds(client))["layer"] == 2
             await client.transfers.run(ImageStore(name=name), source(f"{registry}/copy/both:v1"))
         async with Client(daemon.address, "one") as client:
-            with pytest.raises(NotFound, match="pull the image for all platforms"):
+            with pytest.raises(NotFound, match="with --all-platforms, or push one of its images with --platform"):
                 await client.transfers.run(ImageStore(name=name), source(f"{registry}/copy/part:v1"))
 
 

@@ -119,6 +119,14 @@ class StoreImage:
 
 
 @dataclass(frozen=True, slots=True)
+class SingleImage:
+    """Of an image of the store that is for several platforms, the one for this, as if it stood alone."""
+
+    store: StoreImage
+    platform: Platform
+
+
+@dataclass(frozen=True, slots=True)
 class ImportArchive:
     """A tar archive of images that the client sends."""
 

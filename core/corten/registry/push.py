@@ -33,6 +33,7 @@ from .tree import MAX_NESTING, Found, Wanted, nobody, select
 from .uploads import Started, Upload
 
 CONCURRENCY = 3
+REMEDY = "pull the image with --all-platforms, or push one of its images with --platform"
 
 
 async def push(
@@ -123,9 +124,7 @@ class _Push:
         try:
             data = await self.source.read(target.digest, documents.MAX_SIZE)
         except NotFound as error:
-            raise NotFound(
-                f"{what}: it is not in the content store (pull the image for all platforms, or push one of its images)"
-            ) from error
+            raise NotFound(f"{what}: it is not in the content store ({REMEDY})") from error
         if digests.of(data, digests.parse(target.digest)[0]) != target.digest:
             raise DataLoss(f"{what}: its bytes in the content store are others")
         return data
@@ -188,10 +187,7 @@ class _Push:
         if response is not None and response.status == 201:
             return None
         if not here:
-            raise NotFound(
-                f"image {self.reference}: its content {blob.digest} is not in the content store (pull the image for "
-                "all platforms, or push one of its images)"
-            )
+            raise NotFound(f"image {self.reference}: its content {blob.digest} is not in the content store ({REMEDY})")
         return uploads.started(response or await self._post({}))
 
     async def _mounted(self, blob: Descriptor, origin: str) -> aiohttp.ClientResponse | None:

@@ -19,12 +19,13 @@ from corten.contracts.transfer import (
     Login,
     RegistryImage,
     ShowTransfer,
+    SingleImage,
     StoreImage,
     Transferer,
     TransferProgress,
 )
 from corten.errors import InvalidArgument, Unauthenticated, Unimplemented
-from corten.messages.transfer import login, packed, platforms, store_image
+from corten.messages.transfer import login, packed, platform, platforms, store_image
 from corten.messages.values import present
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.any_pb2 import Any
@@ -87,6 +88,7 @@ class _Sides:
             str(ImageExportStream.DESCRIPTOR.full_name): self._export,
             str(images_pb.ConvertedImage.DESCRIPTOR.full_name): self._converted,
             str(images_pb.ReferredImage.DESCRIPTOR.full_name): self._referred,
+            str(images_pb.SingleImage.DESCRIPTOR.full_name): self._single,
         }
         if name not in kinds:
             raise Unimplemented(f"transfer: there is nothing of type {name[:200]!r} to transfer from or to")
@@ -118,6 +120,11 @@ class _Sides:
 
     def _store(self, value: bytes) -> StoreImage:
         return store_image(ImageStore.FromString(value))
+
+    def _single(self, value: bytes) -> SingleImage:
+        message = images_pb.SingleImage.FromString(value)
+        present(message, "platform")
+        return SingleImage(store_image(message.store), platform(message.platform))
 
     def _converted(self, value: bytes) -> ConvertedImage:
         message = images_pb.ConvertedImage.FromString(value)

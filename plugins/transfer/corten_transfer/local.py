@@ -10,6 +10,7 @@ from corten.contracts.transfer import (
     ImportArchive,
     RegistryImage,
     ShowTransfer,
+    SingleImage,
     StoreImage,
     TransferState,
     TransferTotals,
@@ -57,7 +58,7 @@ class LocalTransferer:
                 from .pulling import pull
 
                 await pull(parts, scope, source, destination, report)
-            case StoreImage(), RegistryImage():
+            case ((StoreImage() | SingleImage()), RegistryImage()):
                 from .pushing import push
 
                 await push(parts, scope, source, destination, report)
@@ -88,7 +89,7 @@ def _kind(source: object, destination: object) -> tuple[str, str]:
     match source, destination:
         case RegistryImage(), StoreImage():
             return "pull", source.reference
-        case StoreImage(), RegistryImage():
+        case ((StoreImage() | SingleImage()), RegistryImage()):
             return "push", destination.reference
         case ImportArchive(), StoreImage():
             return "import", _named(destination)

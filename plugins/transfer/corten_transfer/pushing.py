@@ -2,8 +2,9 @@
 
 from corten import references
 from corten.contracts.scope import Scope
-from corten.contracts.transfer import RegistryImage, StoreImage
+from corten.contracts.transfer import RegistryImage, SingleImage, StoreImage
 from corten.registry.push import push as upload
+from corten.registry.single import single
 
 from .leased import leased
 from .parts import Parts
@@ -11,23 +12,29 @@ from .registries import client_for
 from .reporting import Report
 
 
-async def push(parts: Parts, scope: Scope, source: StoreImage, destination: RegistryImage, report: Report) -> None:
+async def push(
+    parts: Parts, scope: Scope, source: StoreImage | SingleImage, destination: RegistryImage, report: Report
+) -> None:
     """Have the image, with everything it names, in the registry. Raises NotFound also for content that is missing."""
     reference = references.parse(destination.reference)
-    image = await parts.pools.run("metadata", parts.metadata.images(scope).get, source.name)
+    store = source.store if isinstance(source, SingleImage) else source
+    image = await parts.pools.run("metadata", parts.metadata.images(scope).get, store.name)
     report.say(f"Pushing to {destination}")
-    report.say("pushing content", image.name, image.target)
-    report.root(image.name, image.target)
     async with leased(parts, scope) as held, client_for(parts, destination, report) as registry:
+        target = image.target
+        if isinstance(source, SingleImage):
+            target = await single(parts.source(held), target, source.platform, f"image {image.name}")
+        report.say("pushing content", image.name, target)
+        report.root(image.name, target)
         await upload(
             registry,
             reference,
             parts.source(held),
-            image.target,
+            target,
             progress=report.blob,
             found=report.found,
             slots=parts.uploads,
-            platforms=source.platforms,
+            platforms=store.platforms,
             referrers=destination.referrers,
         )
-    report.done(f"Completed push to {destination}", "pushed content", [image.name], image.target)
+    report.done(f"Completed push to {destination}", "pushed content", [image.name], target)

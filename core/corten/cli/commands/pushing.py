@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 @click.option("--plain-http", is_flag=True, help="Speak http; with a registry on this machine that is done anyway.")
 @click.option("--login", help="USER[:PASSWORD] for the registry; docker's config file is looked at otherwise.")
 @click.option("--referrers", is_flag=True, help="Push what refers to it too, as far as it is here.")
+@click.option("--platform", help="Only the image for this platform, e.g. linux/arm64, under the name by itself.")
 @click.argument("image")
 @click.argument("name", required=False, default="")
 @click.pass_obj
-def push(session: Session, /, image: str, name: str, plain_http: bool, login: str | None, referrers: bool) -> None:
+def push(
+    session: Session,
+    /,
+    image: str,
+    name: str,
+    plain_http: bool,
+    login: str | None,
+    referrers: bool,
+    platform: str | None,
+) -> None:
     """Push IMAGE to its registry, or under another NAME; prints the full name."""
 
     async def work(client: Client) -> None:
+        from corten import platforms
         from corten.client.push import push as pushed
 
         from ..bars import watched
@@ -39,6 +50,7 @@ def push(session: Session, /, image: str, name: str, plain_http: bool, login: st
                 progress=progress,
                 warn=say,
                 referrers=() if referrers else None,
+                platform=platforms.parse(platform) if platform else None,
             )
         click.echo(said)
 

@@ -23,29 +23,32 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from corten.api.types import platform_pb2 as corten_dot_api_dot_types_dot_platform__pb2
 from corten.api.types.transfer import imagestore_pb2 as corten_dot_api_dot_types_dot_transfer_dot_imagestore__pb2
 from corten.api.types.transfer import registry_pb2 as corten_dot_api_dot_types_dot_transfer_dot_registry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(corten/api/corten/images/v1/images.proto\x12\x10\x63orten.images.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*corten/api/types/transfer/imagestore.proto\x1a(corten/api/types/transfer/registry.proto\"h\n\x0e\x43onvertedImage\x12\x34\n\x05store\x18\x01 \x01(\x0b\x32%.containerd.types.transfer.ImageStore\x12\x13\n\x0b\x63ompression\x18\x02 \x01(\t\x12\x0b\n\x03oci\x18\x03 \x01(\x08\"a\n\rReferredImage\x12\x38\n\x08registry\x18\x01 \x01(\x0b\x32&.containerd.types.transfer.OCIRegistry\x12\x16\n\x0e\x61rtifact_types\x18\x02 \x03(\t\"\xca\x01\n\rTransferState\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12\x0c\n\x04\x64one\x18\x06 \x01(\x03\x12\r\n\x05total\x18\x07 \x01(\x03\x12\x12\n\nitems_done\x18\x08 \x01(\r\x12\r\n\x05items\x18\t \x01(\r\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x0eTransferTotals\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tcompleted\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\")\n\x14ListTransfersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"}\n\x15ListTransfersResponse\x12\x32\n\ttransfers\x18\x01 \x03(\x0b\x32\x1f.corten.images.v1.TransferState\x12\x30\n\x06totals\x18\x02 \x03(\x0b\x32 .corten.images.v1.TransferTotals2d\n\tTransfers\x12W\n\x04List\x12&.corten.images.v1.ListTransfersRequest\x1a\'.corten.images.v1.ListTransfersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(corten/api/corten/images/v1/images.proto\x12\x10\x63orten.images.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1f\x63orten/api/types/platform.proto\x1a*corten/api/types/transfer/imagestore.proto\x1a(corten/api/types/transfer/registry.proto\"h\n\x0e\x43onvertedImage\x12\x34\n\x05store\x18\x01 \x01(\x0b\x32%.containerd.types.transfer.ImageStore\x12\x13\n\x0b\x63ompression\x18\x02 \x01(\t\x12\x0b\n\x03oci\x18\x03 \x01(\x08\"a\n\rReferredImage\x12\x38\n\x08registry\x18\x01 \x01(\x0b\x32&.containerd.types.transfer.OCIRegistry\x12\x16\n\x0e\x61rtifact_types\x18\x02 \x03(\t\"q\n\x0bSingleImage\x12\x34\n\x05store\x18\x01 \x01(\x0b\x32%.containerd.types.transfer.ImageStore\x12,\n\x08platform\x18\x02 \x01(\x0b\x32\x1a.containerd.types.Platform\"\xca\x01\n\rTransferState\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12\x0c\n\x04\x64one\x18\x06 \x01(\x03\x12\r\n\x05total\x18\x07 \x01(\x03\x12\x12\n\nitems_done\x18\x08 \x01(\r\x12\r\n\x05items\x18\t \x01(\r\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x0eTransferTotals\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tcompleted\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\")\n\x14ListTransfersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"}\n\x15ListTransfersResponse\x12\x32\n\ttransfers\x18\x01 \x03(\x0b\x32\x1f.corten.images.v1.TransferState\x12\x30\n\x06totals\x18\x02 \x03(\x0b\x32 .corten.images.v1.TransferTotals2d\n\tTransfers\x12W\n\x04List\x12&.corten.images.v1.ListTransfersRequest\x1a\'.corten.images.v1.ListTransfersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'corten.api.corten.images.v1.images_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONVERTEDIMAGE']._serialized_start=181
-  _globals['_CONVERTEDIMAGE']._serialized_end=285
-  _globals['_REFERREDIMAGE']._serialized_start=287
-  _globals['_REFERREDIMAGE']._serialized_end=384
-  _globals['_TRANSFERSTATE']._serialized_start=387
-  _globals['_TRANSFERSTATE']._serialized_end=589
-  _globals['_TRANSFERTOTALS']._serialized_start=591
-  _globals['_TRANSFERTOTALS']._serialized_end=671
-  _globals['_LISTTRANSFERSREQUEST']._serialized_start=673
-  _globals['_LISTTRANSFERSREQUEST']._serialized_end=714
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=716
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=841
-  _globals['_TRANSFERS']._serialized_start=843
-  _globals['_TRANSFERS']._serialized_end=943
+  _globals['_CONVERTEDIMAGE']._serialized_start=214
+  _globals['_CONVERTEDIMAGE']._serialized_end=318
+  _globals['_REFERREDIMAGE']._serialized_start=320
+  _globals['_REFERREDIMAGE']._serialized_end=417
+  _globals['_SINGLEIMAGE']._serialized_start=419
+  _globals['_SINGLEIMAGE']._serialized_end=532
+  _globals['_TRANSFERSTATE']._serialized_start=535
+  _globals['_TRANSFERSTATE']._serialized_end=737
+  _globals['_TRANSFERTOTALS']._serialized_start=739
+  _globals['_TRANSFERTOTALS']._serialized_end=819
+  _globals['_LISTTRANSFERSREQUEST']._serialized_start=821
+  _globals['_LISTTRANSFERSREQUEST']._serialized_end=862
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=864
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=989
+  _globals['_TRANSFERS']._serialized_start=991
+  _globals['_TRANSFERS']._serialized_end=1091
 # @@protoc_insertion_point(module_scope)

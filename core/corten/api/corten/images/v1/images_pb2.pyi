@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from corten.api.types import platform_pb2 as _platform_pb2
 from corten.api.types.transfer import imagestore_pb2 as _imagestore_pb2
 from corten.api.types.transfer import registry_pb2 as _registry_pb2
 from google.protobuf.internal import containers as _containers
@@ -28,6 +29,14 @@ class ReferredImage(_message.Message):
     registry: _registry_pb2.OCIRegistry
     artifact_types: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, registry: _Optional[_Union[_registry_pb2.OCIRegistry, _Mapping]] = ..., artifact_types: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SingleImage(_message.Message):
+    __slots__ = ("store", "platform")
+    STORE_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    store: _imagestore_pb2.ImageStore
+    platform: _platform_pb2.Platform
+    def __init__(self, store: _Optional[_Union[_imagestore_pb2.ImageStore, _Mapping]] = ..., platform: _Optional[_Union[_platform_pb2.Platform, _Mapping]] = ...) -> None: ...
 
 class TransferState(_message.Message):
     __slots__ = ("id", "namespace", "kind", "image", "event", "done", "total", "items_done", "items", "started_at")
