@@ -111,6 +111,7 @@ async def test_a_container_is_restored_when_it_is_started(world: World, info: Ru
         await eventually(lambda: "/tasks/delete" in world.events.topics("again"))
         words = [topic.rpartition("/")[2] for topic in world.events.topics("again")]
         assert words == ["create", "start", "exit", "delete"]
+        assert world.events.events()[0][1].checkpoint == str(image)
     finally:
         await over(world, second)
 

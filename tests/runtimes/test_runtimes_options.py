@@ -51,6 +51,14 @@ async def test_flags_reach_runc(world: World, runtime: Any, recorder: tuple[str,
     await world.left_nothing()
 
 
+async def test_options_that_runc_does_not_know_are_refused(world: World, shims: Any) -> None:
+    """They would go unread; of the second Debian's shim dies."""
+    for unknown in (AnyValue("bogus", b"x"), AnyValue("containerd.runc.v1.CheckpointOptions")):
+        with pytest.raises(InvalidArgument, match=r"it takes containerd\.runc\.v1\.Options"):
+            await shims.create(NAMESPACE, "t", replace(world.options("/bin/true"), runtime=RuntimeInfo(RUNC, unknown)))
+    await world.left_nothing()
+
+
 @pytest.mark.integration
 async def test_the_systemd_driver_is_asked_for(
     world: World, runtime: Any, recorder: tuple[str, Callable[[], list[str]]]

@@ -87,6 +87,7 @@ def test_old_shims_errors_get_their_class() -> None:
     assert clarified(Unknown("cannot delete a running process")).code == 9
     assert clarified(Unknown("cannot pause task in created state")).code == 9
     assert clarified(Unknown("process already finished")).code == 5
+    assert clarified(Unknown("process does not exist e")).code == 5
     assert clarified(Unknown("no space")).code == 2
 
 

@@ -14,7 +14,7 @@ import pytest
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.objects import AnyValue, RuntimeInfo
 from corten.contracts.runtime import Stdio
-from corten.errors import CortenError
+from corten.errors import CortenError, InvalidArgument
 from runtimes.world import NAMESPACE, RUNC, Reader, World, eventually, process
 
 pytestmark = pytest.mark.integration
@@ -150,6 +150,8 @@ async def test_terminal_with_resize_and_input(runtime: Any, world: World) -> Non
     task = await _run(runtime, world, "/bin/sh", "-c", script, stdio=stdio)
     await eventually(lambda: b"\r\n" in out.data)
     await task.resize_pty(132, 43)
+    with pytest.raises(InvalidArgument, match="65535"):
+        await task.resize_pty(70_000, 43)
     writer = os.open(stdin, os.O_WRONLY)
     os.write(writer, b"it\n")
     assert (await task.wait()).status == 4

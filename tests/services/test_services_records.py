@@ -193,6 +193,13 @@ async def test_sandboxes(caller: Caller) -> None:
         sandboxer="shim",
     )
     await ask(caller, SANDBOXES, "Create", sandbox_pb2.StoreCreateRequest(sandbox=wanted))
+    nameless = Sandbox(sandbox_id="pod", runtime=wanted.runtime, extensions={"": AnyMessage(type_url="e")})
+    for method, request in (
+        ("Create", sandbox_pb2.StoreCreateRequest(sandbox=nameless)),
+        ("Update", sandbox_pb2.StoreUpdateRequest(sandbox=nameless)),
+    ):
+        with pytest.raises(InvalidArgument, match="extension"):
+            await ask(caller, SANDBOXES, method, request)
     change = Sandbox(sandbox_id="pod", labels={"a": "2"})
     updated = await ask(caller, SANDBOXES, "Update", sandbox_pb2.StoreUpdateRequest(sandbox=change, fields=["labels"]))
     assert updated.sandbox.labels == {"a": "2"}

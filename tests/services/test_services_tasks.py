@@ -212,6 +212,7 @@ async def test_execs(caller: Caller, runtime: MemoryRuntime) -> None:
         ("Exec", pb.ExecProcessRequest(container_id="c", exec_id="e"), "no spec"),
         ("DeleteProcess", pb.DeleteProcessRequest(container_id="c"), "exec id"),
         ("Update", pb.UpdateTaskRequest(container_id="c"), "no resources"),
+        ("Checkpoint", pb.CheckpointTaskRequest(container_id="c", options=AnyMessage(type_url="x")), "'x'"),
         ("Metrics", pb.MetricsRequest(filters=["id=="]), "filter"),
         ("Start", pb.StartRequest(), "container id"),
     ],
@@ -222,12 +223,19 @@ async def test_bad_requests_are_refused(caller: Caller, method: str, request_: A
         await caller.unary(method, request_)
 
 
+async def test_a_task_that_is_not_there_is_what_an_update_hears_of_first(caller: Caller) -> None:
+    with pytest.raises(NotFound):
+        await caller.unary("Update", pb.UpdateTaskRequest(container_id="c"))
+
+
 async def test_the_smaller_calls_reach_the_task(caller: Caller, runtime: MemoryRuntime) -> None:
     await created(caller)
     await caller.unary("Start", pb.StartRequest(container_id="c"))
     await caller.unary("ResizePty", pb.ResizePtyRequest(container_id="c", width=80, height=24))
     await caller.unary("CloseIO", pb.CloseIORequest(container_id="c", stdin=True))
     await caller.unary("CloseIO", pb.CloseIORequest(container_id="c"))
+    with pytest.raises(NotFound):
+        await caller.unary("CloseIO", pb.CloseIORequest(container_id="c", exec_id="none"))
     update = pb.UpdateTaskRequest(container_id="c", resources=AnyMessage(type_url="r"), annotations={"a": "b"})
     await caller.unary("Update", update)
     assert task_of(runtime).calls == [

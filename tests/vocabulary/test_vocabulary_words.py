@@ -50,6 +50,8 @@ def test_a_label_without_a_key_is_refused() -> None:
 
 
 def test_empty_and_reserved_labels() -> None:
+    with pytest.raises(InvalidArgument, match="key"):
+        labels.validate_one("", "v")
     assert labels.kept({"a": "", "b": "1"}) == {"b": "1"}
     assert labels.is_reserved("containerd.io/gc.root")
     assert labels.is_reserved("io.cri-containerd.image")

@@ -145,6 +145,12 @@ async def test_health_of_the_daemon_and_of_each_service(tmp_path: Path) -> None:
         assert await check("tape.v1.Tape") == not_serving
         with pytest.raises(NotFound, match="nobody"):
             await check("nobody.v1.Nobody")
+        told = (await channel.unary(HEALTH["List"], health_pb2.HealthListRequest())).statuses
+        assert {name: each.status for name, each in told.items()} == {
+            "": serving,
+            SERVICE: serving,
+            "tape.v1.Tape": not_serving,
+        }
         watch: AsyncIterator[Any] = channel.server_stream(HEALTH["Watch"], health_pb2.HealthCheckRequest(service="x"))
         assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 

@@ -47,6 +47,14 @@ class Health:
             raise NotFound(f"service {request.service}: no plugin offers it")
         return health_pb2.HealthCheckResponse(status=status)
 
+    @cancellable
+    async def list(self, request: "health_pb2.HealthListRequest", call: CallContext) -> "health_pb2.HealthListResponse":
+        """The daemon and every service that a plugin offers."""
+        await self._booted()
+        names = {"", *(name for view in self._plugins.values() for name in _offered(view))}
+        found = {name: health_pb2.HealthCheckResponse(status=self.status(name)) for name in sorted(names)}
+        return health_pb2.HealthListResponse(statuses=found)
+
     async def watch(
         self, request: "health_pb2.HealthCheckRequest", call: CallContext
     ) -> AsyncIterator["health_pb2.HealthCheckResponse"]:

@@ -27,8 +27,7 @@ class Sandboxes:
         self._common = common
 
     def create(self, namespace: str, sandbox: Sandbox) -> Sandbox:
-        identifiers.validate(sandbox.id, "sandbox")
-        label_rules.validate(sandbox.labels)
+        _validate(sandbox)
         now = time.time_ns()
         made = replace(sandbox, labels=label_rules.kept(sandbox.labels), created_at=now, updated_at=now)
 
@@ -53,7 +52,7 @@ class Sandboxes:
             if not fieldpaths and old.runtime.name != sandbox.runtime.name:
                 raise InvalidArgument(f"sandbox {sandbox.id!r}: its runtime {old.runtime.name!r} cannot be changed")
             updated = _merged(old, sandbox, paths)
-            label_rules.validate(updated.labels)
+            _validate(updated)
             rows.sandboxes(namespace).put(txn, sandbox.id, updated)
             return updated
 
@@ -82,6 +81,14 @@ def _merged(old: Sandbox, new: Sandbox, paths: Sequence[masks.FieldPath]) -> San
         runtime=new.runtime if masks.replaces(paths, "runtime") else old.runtime,
         updated_at=time.time_ns(),
     )
+
+
+def _validate(sandbox: Sandbox) -> None:
+    """Raises InvalidArgument."""
+    identifiers.validate(sandbox.id, "sandbox")
+    label_rules.validate(sandbox.labels)
+    if "" in sandbox.extensions:
+        raise InvalidArgument(f"sandbox {sandbox.id!r}: the name of an extension must not be empty")
 
 
 def _field(sandbox: Sandbox, path: Sequence[str]) -> str | None:

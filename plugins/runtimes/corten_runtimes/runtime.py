@@ -25,6 +25,7 @@ from .bundle import Bundles
 from .copier import stream_at
 from .links import Links
 from .migrations import Migrations
+from .options import check as check_options
 from .roots import Roots
 from .sandbox import tasks as sandboxed
 from .sandbox.endpoints import url
@@ -133,7 +134,9 @@ class TaskRuntime:
         inside = self._providers.get(sandboxed.KIND)
         if isinstance(inside, sandboxed.SandboxedTasks) and inside.takes(namespace, options):
             return inside
-        return self.provider(options.runtime_path or options.runtime.name)
+        runtime = options.runtime_path or options.runtime.name
+        check_options(runtime, options.runtime.options)
+        return self.provider(runtime)
 
     async def _create(self, key: Key, provider: ShimProvider, options: CreateOptions) -> ShimTask:
         try:

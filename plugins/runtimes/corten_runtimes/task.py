@@ -48,8 +48,11 @@ SHORT = 10.0
 KILL = 5.0
 """Seconds for a shim to take a signal; one that does not take SIGKILL is ended itself."""
 SIGNALS, SIGKILL = range(65), 9
+CELLS = 0xFFFF
+"""Columns or rows that a terminal may have: struct winsize has 16 bits for each."""
 STREAMS = "corten.shim.v1.Streams"
 _WRONG_STATE = re.compile(r"cannot \w+ (task in|in an?|an?) (created|running|stopped|deleted|paused)")
+_NO_PROCESS = re.compile("process (already finished|does not exist)")
 _STATUS = {
     task_pb2.CREATED: Status.CREATED,
     task_pb2.RUNNING: Status.RUNNING,
@@ -223,6 +226,8 @@ class ShimTask:
             raise
 
     async def resize_pty(self, width: int, height: int, exec_id: str = "") -> None:
+        if max(width, height) > CELLS:
+            raise InvalidArgument(f"task {self._id!r}: a terminal of {width}x{height}: it has at most {CELLS} each way")
         await self._call(
             "ResizePty",
             pb.ResizePtyRequest(id=self._id, exec_id=exec_id, width=width, height=height),
@@ -390,7 +395,7 @@ def clarified(error: Unknown) -> CortenError:
     """Older shims answer Unknown for what has a class: recognised by their words."""
     if _WRONG_STATE.search(error.message):
         return FailedPrecondition(error.message)
-    return NotFound(error.message) if "process already finished" in error.message else error
+    return NotFound(error.message) if _NO_PROCESS.search(error.message) else error
 
 
 def _pack(message: AnyMessage, value: AnyValue) -> None:

@@ -110,6 +110,8 @@ class TasksService:
         task = await self._task(request.container_id, call)
         if request.stdin:
             await task.close_stdin(request.exec_id)
+        else:
+            await task.state(request.exec_id)  # nothing is asked for, but of a process that must be there
         return Empty()
 
     async def pause(self, request: pb.PauseTaskRequest, call: CallContext) -> Empty:
@@ -137,8 +139,8 @@ class TasksService:
         return await self._checkpoint_to_content(scope, task, options)
 
     async def update(self, request: pb.UpdateTaskRequest, call: CallContext) -> Empty:
-        present(request, "resources")
         task = await self._task(request.container_id, call)
+        present(request, "resources")
         await task.update(any_value(request.resources), dict(request.annotations))
         return Empty()
 
@@ -197,8 +199,12 @@ class TasksService:
 
 
 def _checkpoint_target(options: AnyValue | None) -> str:
-    if options is None or options.type_url.rpartition("/")[2] != CheckpointOptions.DESCRIPTOR.full_name:
+    """The folder that the options name, if they do. Of options of another type containerd's shim dies."""
+    if options is None:
         return ""
+    name = CheckpointOptions.DESCRIPTOR.full_name
+    if options.type_url.rpartition("/")[2] != name:
+        raise InvalidArgument(f"checkpoint options: their type is {options.type_url!r}; it takes {name}")
     try:
         return CheckpointOptions.FromString(options.value).image_path
     except DecodeError as error:

@@ -27,7 +27,9 @@ class Announcer:
 
     def create(self, container: "Container") -> None:
         making, init = container.making, container.init
-        event = events.TaskCreate(container_id=container.id, bundle=making.bundle, pid=init.pid)
+        event = events.TaskCreate(
+            container_id=container.id, bundle=making.bundle, checkpoint=making.checkpoint, pid=init.pid
+        )
         event.rootfs.extend(making.rootfs)
         event.io.stdin, event.io.stdout, event.io.stderr, event.io.terminal = init.stdio
         self._send("/tasks/create", event)
