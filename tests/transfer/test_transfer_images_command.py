@@ -152,7 +152,9 @@ def test_one_platform_of_an_image_is_pushed_by_itself(daemon: Daemon, registry: 
     assert "not in the content store" in corten.fails("push", "--platform", "linux/amd64", name, copy)
     assert corten("image", "push", "--platform", "linux/arm64", name, copy) == f"{copy}\n"
     other = Corten(daemon, "pull-one")
-    other("image", "pull", "--platform", "linux/arm64", copy)
+    done = daemon.corten("image", "pull", "--no-unpack", copy, namespace="pull-one")
+    assert (done.returncode, f"{copy} is made for linux/arm64, not for linux/amd64" in done.stderr) == (0, True)
+    assert len(other.json("image", "inspect", copy)["layers"]) == 2  # type: ignore[index]
     assert other.json("images")[0]["digest"] == entries[1]["digest"]  # type: ignore[index]
     assert "linux/amd64, only for: linux/arm64" in other.fails("push", "--platform", "linux/amd64", copy)
 

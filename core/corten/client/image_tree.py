@@ -62,7 +62,12 @@ async def tree(client: Client, image: Image) -> Node:
 
 
 def of_platform(node: Node, platform: Platform | None = None) -> list[Node]:
-    """The manifests for a platform, the host's by default; what has no platform counts."""
+    """The manifests for a platform, the host's by default; what has no platform counts.
+
+    One that stands alone is taken for another than the host only if none is asked for.
+    """
+    if platform is None and node.kind == "manifest":
+        return [node]
     wanted = platform or platforms.host()
     return [each for each in node.manifests() if each.platform is None or rank(wanted, each.platform) is not None]
 

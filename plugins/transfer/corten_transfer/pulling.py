@@ -146,7 +146,7 @@ def _check(
         if image.whole and image.config is not None:
             made_for = check(reference, image, asked).platform
             if all(image.rank(each) in (None, UNSURE) for each in asked) and made_for.architecture:
-                report.say(f"{WARNING}: it is made for {made_for}, not for {', '.join(map(str, asked))}")
+                report.say(f"{WARNING}: {reference} is made for {made_for}, not for {', '.join(map(str, asked))}")
 
 
 def _plain(target: Descriptor) -> Descriptor:
