@@ -1,6 +1,8 @@
 """How processes end for whoever waits for them: left by the detach keys, hung up on, out of memory."""
 
 import json
+import shutil
+import time
 from typing import Any
 
 import pytest
@@ -90,3 +92,56 @@ def test_a_child_or_an_exec_that_is_killed_for_memory_is_seen_while_the_containe
     corten("stop", "--time", "0", "web")
     corten("start", "web")
     assert json.loads(corten("inspect", "web").stdout)[0]["task"]["oom_killed"] is False, "it is another task"
+
+
+@pytest.mark.parametrize("runtime", ["io.containerd.runc.v2", shutil.which("containerd-shim-runc-v2") or ""])
+def test_a_container_that_is_left_runs_on_and_keeps_its_words(daemon: Daemon, corten: Corten, runtime: str) -> None:
+    if not runtime:
+        pytest.skip("no containerd-shim-runc-v2 on PATH")
+    talk = "while :; do echo o''n; sleep 0.1; done"
+    script = f"echo fir''st; read go; head -c 4000000 /dev/zero; echo; {talk} & read code; exit $code"
+    terminal = Terminal(daemon, "run", "-t", "--name", "shell", "--runtime", runtime, IMAGE, "sh", "-c", script)
+    terminal.until(b"first")
+    terminal.type(b"\n\x10\x11")
+    terminal.until(b"corten attach shell")
+    assert terminal.ended() == 0
+    wait_until(lambda: "on" in corten("logs", "-n", "1", "shell").stdout, "it has written all, though nobody reads")
+    assert corten("logs", "shell").stdout.startswith("first")
+    again, hung = Terminal(daemon, "attach", "shell"), Terminal(daemon, "attach", "shell")
+    again.until(b"on")
+    hung.until(b"on")
+    assert hung.hang_up() == 0
+    again.type(b"7\n")
+    assert again.ended() == 7
+    third = Terminal(daemon, "start", "--attach", "shell")
+    third.until(b"first")
+    assert third.hang_up() == 0
+    wait_until(lambda: corten("logs", "shell").stdout.count("first") == 2, "the log goes on")
+
+
+@pytest.mark.parametrize("begun", ["run", "attach"])
+def test_a_terminal_that_takes_nothing_holds_up_its_container_alone(daemon: Daemon, corten: Corten, begun: str) -> None:
+    """splice(2) to a full terminal keeps the FIFO locked, and hung a shim that wrote to it, with all that it serves."""
+    script = "read go; while :; do head -c 4000000 /dev/zero; done"
+    if begun == "attach":
+        corten("run", "-d", "-t", "--name", "flood", IMAGE, "sh", "-c", script)
+        terminal = Terminal(daemon, "attach", "flood")
+    else:
+        terminal = Terminal(daemon, "run", "-t", "--name", "flood", "--log", "none", IMAGE, "sh", "-c", script)
+    terminal.type(b"\n")
+    terminal.until(b"\0" * 100_000)
+    time.sleep(1)
+    assert corten("exec", "flood", "echo", "here").stdout == "here\n"
+    corten("kill", "flood")
+    assert terminal.ended() == 137
+
+
+def test_who_has_started_a_container_may_take_his_time_over_its_output(daemon: Daemon, corten: Corten) -> None:
+    """More than FIFOs and the terminal hold, and longer than others who are attached may hold it up."""
+    script = "head -c 4000000 /dev/zero | tr '\\0' x; echo la''st"
+    terminal = Terminal(daemon, "run", "--rm", "-t", IMAGE, "sh", "-c", script)
+    terminal.until(b"x")
+    time.sleep(3)
+    terminal.until(b"last", timeout=60)
+    assert terminal.seen.count(b"x") == 4_000_000
+    assert terminal.ended() == 0

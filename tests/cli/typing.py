@@ -14,7 +14,8 @@ class Terminal:
     def __init__(self, daemon: Daemon, *args: str) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            os.execv(CORTEN, [str(CORTEN), "-a", daemon.address, "-n", "cli", *args])
+            env = {**os.environ, "CORTEN_LOGS": f"{daemon.folder}/logs"}
+            os.execve(CORTEN, [str(CORTEN), "-a", daemon.address, "-n", "cli", *args], env)
         self.seen = b""
 
     def type(self, text: bytes) -> None:

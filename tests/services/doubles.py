@@ -156,7 +156,7 @@ class MemoryTask:
     async def checkpoint(self, path: str, options: AnyValue | None) -> None:
         self.calls.append(("checkpoint", path))
 
-    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+    async def attach(self, stdio: Stdio, exec_id: str = "", *, holds_up: bool = False) -> None:
         self.calls.append(("attach", stdio, exec_id))
 
     async def reopen_log(self) -> None:

@@ -15,7 +15,7 @@ from corten.client.attachment import Streams
 from corten.client.detach import parse
 from corten.client.logs import LOG_LABEL
 from corten.client.process import Process
-from corten.client.run import KILL, start, start_logged
+from corten.client.run import KILL, start, start_joined, start_logged
 from corten.client.usage import Usage, out_of_memory
 from corten.errors import CortenError
 
@@ -52,8 +52,13 @@ class Foreground:
 
     async def run(self, client: Client, container: Container) -> int:
         """Start the container's task and wait; its exit code, which stays to be seen until the container is removed."""
-        begin = lambda: start(client, container, self._streams, tty=self._tty, keys=self._keys)  # noqa: E731
-        return await self.follow(client, begin, delete=False)
+        return await self.follow(client, lambda: self._start(client, container), delete=False)
+
+    async def _start(self, client: Client, container: Container) -> Process:
+        """On a terminal in a way that lets the person leave it and come back, where the daemon can."""
+        if self._tty and await client.attachments.offered():
+            return await start_joined(client, container, container.labels.get(LOG_LABEL, ""), self._streams, self._keys)
+        return await start(client, container, self._streams, tty=self._tty, keys=self._keys)
 
     async def follow(self, client: Client, begin: Callable[[], Awaitable[Process]], *, delete: bool = True) -> int:
         """Wait for what `begin` starts; its exit code. Deleted afterwards, unless the person detached."""

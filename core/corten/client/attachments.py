@@ -22,9 +22,14 @@ class Attachments:
 
         return any(plugin.error is None for plugin in await Introspection(self._calls).plugins([_FILTER]))
 
-    async def attach(self, id: str, stdio: Stdio, exec_id: str = "") -> None:
+    async def attach(self, id: str, stdio: Stdio, exec_id: str = "", *, holds_up: bool = False) -> None:
         request = pb.AttachRequest(
-            container_id=id, exec_id=exec_id, stdin=stdio.stdin, stdout=stdio.stdout, stderr=stdio.stderr
+            container_id=id,
+            exec_id=exec_id,
+            stdin=stdio.stdin,
+            stdout=stdio.stdout,
+            stderr=stdio.stderr,
+            holds_up=holds_up,
         )
         await self._calls.unary(_RPC["Attach"], request)
 

@@ -31,7 +31,7 @@ class Process:
         *,
         passing: bool = False,
     ) -> None:
-        """`passing`: others may be connected too; the FIFOs are this client's alone and go when it lets go."""
+        """`passing`: others may be connected too, and the end of this client's input is not the process's."""
         self._client = client
         self.id = id
         self.exec_id = exec_id
@@ -121,12 +121,10 @@ class Process:
             self._attachment.detached.set()
 
     async def release(self) -> None:
-        """Stop copying; the process stays, and so do its FIFOs unless they are this client's alone."""
+        """Stop copying; the process stays, and so do its FIFOs."""
         if self._attachment is not None:
             await self._attachment.close()
             self._attachment = None
-        if self._passing and self._pipes is not None:
-            self._pipes.remove()
 
     async def leave_behind(self) -> None:
         """Let go of a process that runs on; an exec's output is thrown away from now on, as nobody can come back."""
@@ -173,14 +171,16 @@ def opened(streams: Streams | None, *, tty: bool, keys: bytes = b"") -> tuple[Fi
         raise
 
 
-async def attach(client: Client, id: str, streams: Streams, keys: bytes = b"") -> Process:
-    """Connect to the streams of a running task: those of one that keeps a log, or FIFOs that this client made before.
+async def attach(client: Client, id: str, streams: Streams, keys: bytes = b"", *, holds_up: bool = False) -> Process:
+    """Connect to the streams of a task: those of one that keeps a log, or FIFOs that this client made before.
+
+    With `holds_up` a process that keeps a log waits for this client when it does not read, and does not let it go.
 
     Raises NotFound for the task, or if it has no such streams; FailedPrecondition for one that has ended.
     """
     state = await client.tasks.get(id)
     if logs.is_joinable(state.stdio):
-        return await _joined(client, state, streams, keys)
+        return await _joined(client, state, streams, keys, holds_up)
     if (pipes := fifos.of(state.stdio)) is None:
         raise NotFound(f"container {id!r}: it has no streams to attach to (start it with -d, -t or -i)")
     process = Process(client, id, "", pipes, Attachment(pipes.stdio, streams, keys))
@@ -188,15 +188,17 @@ async def attach(client: Client, id: str, streams: Streams, keys: bytes = b"") -
     return process
 
 
-async def _joined(client: Client, state: ProcessState, streams: Streams, keys: bytes) -> Process:
-    """One of any number of clients: what it makes goes with it, and the end of its input is not the container's."""
+async def _joined(client: Client, state: ProcessState, streams: Streams, keys: bytes, holds_up: bool) -> Process:
+    """One of any number of clients; once both sides have its FIFOs open they need no names, and none are left."""
     pipes = fifos.make(stdin=streams.stdin is not None and bool(state.stdio.stdin), terminal=state.stdio.terminal)
-    process = Process(client, state.container_id, state.exec_id, pipes, passing=True)
+    process = Process(client, state.container_id, state.exec_id, passing=True)
     try:
         process.join(Attachment(pipes.stdio, streams, keys))
-        await client.attachments.attach(state.container_id, pipes.stdio, state.exec_id)
+        await client.attachments.attach(state.container_id, pipes.stdio, state.exec_id, holds_up=holds_up)
     except BaseException:
         await process.release()
         raise
+    finally:
+        pipes.remove()
     process.pid = state.pid
     return process

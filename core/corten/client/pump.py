@@ -6,6 +6,7 @@ Bytes go from a FIFO to a pipe or file by splice(2), without passing through Pyt
 import errno
 import os
 import select
+import stat
 import sys
 from collections.abc import Callable
 
@@ -36,7 +37,7 @@ def drain(source: int, sink: Sink, stop: int, gone: Callable[[], object] = lambd
     A FIFO that no writer opened yet is waited for. When the sink is gone, the rest is read and thrown away, so that the
     container does not stand still; `gone` is called once then.
     """
-    spliced = isinstance(sink, int)
+    spliced = isinstance(sink, int) and _waits_unlocked(sink)
     while _ready(source, stop):
         try:
             if spliced and isinstance(sink, int):
@@ -53,7 +54,7 @@ def drain(source: int, sink: Sink, stop: int, gone: Callable[[], object] = lambd
         except OSError as error:
             if error.errno != errno.EINVAL or not spliced:
                 raise
-            spliced = False  # a terminal, or a file opened for appending: splice(2) knows neither
+            spliced = False  # a file opened for appending: splice(2) does not know it
             continue
         if not data:
             return
@@ -78,6 +79,15 @@ def feed(source: int, fifo: int, stop: int, seen: Callable[[bytes], tuple[bytes,
 
 def _discard(data: bytes) -> None:
     pass
+
+
+def _waits_unlocked(sink: int) -> bool:
+    """Whether splice(2) may wait for room there: for a terminal or a socket it would keep the FIFO locked meanwhile.
+
+    Whoever writes to the FIFO hangs in write(2) then, also without blocking: a shim, with all that it serves.
+    """
+    kind = os.fstat(sink).st_mode
+    return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
 
 
 def _ready(source: int, stop: int) -> bool:

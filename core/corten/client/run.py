@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import field, replace
+from functools import partial
 
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, Container, RuntimeInfo
@@ -21,7 +22,7 @@ from .attachment import Streams
 from .client import Client
 from .image import Resolved, find, resolve
 from .naming import of_container
-from .process import Process, opened
+from .process import Process, attach, opened
 from .progress import Progress, ignored
 from .unpack import is_unpacked, unpack
 
@@ -105,15 +106,36 @@ async def start_logged(
     return await _started(client, container, Process(client, container.id), stdio, None, copy=False)
 
 
+async def start_joined(client: Client, container: Container, path: str, streams: Streams, keys: bytes = b"") -> Process:
+    """Start it on a terminal, connected to it from the first byte; others may join, and this client may leave.
+
+    Its output goes to the log at `path` too, if that is not empty. Only where the daemon has `Attachments`.
+    """
+    stdio = logs.stdio(path, joinable=True, stdin=streams.stdin is not None, terminal=True)
+    if path:
+        logs.make_folder(path)
+    joined = partial(attach, client, container.id, streams, keys, holds_up=True)
+    return await _started(client, container, Process(client, container.id), stdio, None, copy=True, joined=joined)
+
+
 async def _started(
-    client: Client, container: Container, process: Process, stdio: Stdio, pipes: fifos.Fifos | None, *, copy: bool
+    client: Client,
+    container: Container,
+    process: Process,
+    stdio: Stdio,
+    pipes: fifos.Fifos | None,
+    *,
+    copy: bool,
+    joined: Callable[[], Awaitable[Process]] | None = None,
 ) -> Process:
+    """`joined` makes the process, once there is a task, of one that has no streams yet."""
     created = False
     try:
         with of_container(container.id):
             mounts = await _rootfs(client, container)
             await client.tasks.create(container.id, mounts, stdio, container.runtime.options)
             created = True
+            process = await joined() if joined else process
             await process.start(copy=copy)
     except BaseException:
         await asyncio.shield(process.discard() if created else _released(process, pipes))

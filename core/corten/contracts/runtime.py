@@ -143,14 +143,15 @@ class Task(Protocol):
         ...
 
     async def checkpoint(self, path: str, options: AnyValue | None) -> None: ...
-    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+    async def attach(self, stdio: Stdio, exec_id: str = "", *, holds_up: bool = False) -> None:
         """Join FIFOs to the streams of a process that has `CRI_LOG` output; returns once they are joined.
 
         Whoever reads has opened the other ends of `stdout` and `stderr` before; that of `stdin` may be opened later.
 
         What is written after that goes to log and FIFOs alike; a reader that leaves, or is too slow for a second, is
-        let go without harm to the process. The FIFOs are closed when the process ends. FailedPrecondition if the
-        process has other streams, or has ended; works with every shim.
+        let go without harm to the process. With `holds_up` a slow one holds up the process, as whoever has started it
+        in the foreground may. The FIFOs are closed when the process ends. Init may be joined before it is started.
+        FailedPrecondition if the process has other streams, or has ended; works with every shim.
         """
         ...
 
@@ -212,7 +213,7 @@ class ShimStreams(Protocol):
         """What `open` was given for a process; None for one that has no such streams."""
         ...
 
-    async def attach(self, exec_id: str, stdio: Stdio) -> None:
+    async def attach(self, exec_id: str, stdio: Stdio, *, holds_up: bool = False) -> None:
         """See `Task.attach`."""
         ...
 

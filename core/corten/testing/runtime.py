@@ -286,7 +286,7 @@ class FakeTask:
     async def checkpoint(self, path: str, options: AnyValue | None) -> None:
         raise Unimplemented(f"task {self._id!r}: a fake cannot be checkpointed")
 
-    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+    async def attach(self, stdio: Stdio, exec_id: str = "", *, holds_up: bool = False) -> None:
         raise FailedPrecondition(f"task {self._id!r}: its streams cannot be attached to: it keeps no log")
 
     async def reopen_log(self) -> None:

@@ -181,11 +181,11 @@ class CopiedStreams:
             return None
         return Stdio(request.stdin_uri, request.stdout_uri, request.stderr_uri, request.terminal)
 
-    async def attach(self, exec_id: str, stdio: Stdio) -> None:
+    async def attach(self, exec_id: str, stdio: Stdio, *, holds_up: bool = False) -> None:
         self._require(exec_id)
         request = pb.AttachRequest(
             namespace=self._namespace, id=self._id, exec_id=exec_id, stdin=stdio.stdin, stdout=stdio.stdout,
-            stderr=stdio.stderr,
+            stderr=stdio.stderr, holds_up=holds_up,
         )  # fmt: skip
         await self._copier.call(STREAMS, "Attach", request)
 

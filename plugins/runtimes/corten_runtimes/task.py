@@ -293,14 +293,14 @@ class ShimTask:
             _pack(request.options, options)
         await self._call("Checkpoint", request, Empty)
 
-    async def attach(self, stdio: Stdio, exec_id: str = "") -> None:
+    async def attach(self, stdio: Stdio, exec_id: str = "", *, holds_up: bool = False) -> None:
         if self._streams is not None:
             await self._require_running(exec_id)
-            await self._streams.attach(exec_id, stdio)
+            await self._streams.attach(exec_id, stdio, holds_up=holds_up)
             return
         request = streams_pb2.AttachRequest(
             namespace=self._namespace, id=self._id, exec_id=exec_id, stdin=stdio.stdin, stdout=stdio.stdout,
-            stderr=stdio.stderr,
+            stderr=stdio.stderr, holds_up=holds_up,
         )  # fmt: skip
         await self._call("Attach", request, Empty, timeout=SHORT, service=STREAMS)
 

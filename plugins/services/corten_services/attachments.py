@@ -15,7 +15,8 @@ class AttachmentsService:
 
     async def attach(self, request: pb.AttachRequest, call: CallContext) -> Empty:
         task = await self._runtime.get(call.scope().namespace, _id(request.container_id))
-        await task.attach(Stdio(request.stdin, request.stdout, request.stderr), request.exec_id)
+        stdio = Stdio(request.stdin, request.stdout, request.stderr)
+        await task.attach(stdio, request.exec_id, holds_up=request.holds_up)
         return Empty()
 
     async def reopen_log(self, request: pb.ReopenLogRequest, call: CallContext) -> Empty:

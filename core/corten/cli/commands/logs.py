@@ -29,7 +29,7 @@ PAUSE = 0.1
 @click.argument("container")
 @click.pass_obj
 def logs(session: Session, container: str, follow: bool, tail: int | None, timestamps: bool, since: str) -> None:
-    """Print what CONTAINER, started with `run -d`, has written; its errors go to standard error."""
+    """Print what CONTAINER, started with `run -d` or `-t`, has written; its errors go to standard error."""
     show = Printer(timestamps, moment(since) if since else 0)
     session.run(lambda client: _logs(client, container, follow, tail, show))
 
@@ -39,7 +39,7 @@ async def _logs(client: Client, id: str, follow: bool, tail: int | None, show: P
 
     container = await client.containers.get(id)
     if (path := container.labels.get(LOG_LABEL, "")) == "":
-        raise FailedPrecondition(f"container {id!r}: it keeps no log (those started with `corten run -d` do)")
+        raise FailedPrecondition(f"container {id!r}: it keeps no log (those started with `corten run -d` or `-t` do)")
     try:
         log = LogFile(path, 0 if tail is None else await asyncio.to_thread(tail_offset, path, tail))
     except (NotFound, FileNotFoundError):

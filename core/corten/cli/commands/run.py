@@ -58,7 +58,9 @@ NO_LOG = "none"
 @spec_options
 @click.option("--net-host", is_flag=True, help="Use the host's network.")
 @click.option("--restart", default="no", show_default=True, help="no, always, unless-stopped or on-failure[:TIMES].")
-@click.option("--log", help="With -d: the file for its output, or none; by default one that `corten logs` finds.")
+@click.option(
+    "--log", help="With -d: the file for its output. With -d or -t: none, or by default one for `corten logs`."
+)
 @click.option("--label", multiple=True, help="KEY=value, on the container.")
 @click.option("--annotation", multiple=True, help="KEY=value, in the OCI spec.")
 @click.option("--cgroup", default="", help="The cgroup path; /NAMESPACE/NAME by default.")
@@ -83,7 +85,7 @@ def run(session: Session, /, **given: Any) -> int:
     """
     if given["rm"] and given["detach"]:
         raise click.UsageError("--rm and --detach exclude each other: nobody would be there to remove the container")
-    if given["log"] and not given["detach"]:
+    if given["log"] not in (None, NO_LOG) and not given["detach"]:
         raise click.UsageError("--log needs --detach: else the output comes here")
     if given["restart"] != "no" and not given["detach"]:
         raise click.UsageError("--restart needs --detach: the daemon starts it again, whoever waits here")
@@ -154,13 +156,20 @@ async def _daemons_labels(client: Client, given: dict[str, Any]) -> dict[str, st
 
     given["name"] = given["name"] or made_up_name(given["image"])
     identifiers.validate(given["name"], "container name")
-    if not given["detach"] or given["log"] == NO_LOG:
+    if not await _keeps_log(client, given):
         return restarts.labels(given["restart"], "")
     path = logs.path(given["log"]) if given["log"] else logs.default_path(client.namespace, given["name"])
     if given["restart"] == "no":
         return {logs.LOG_LABEL: path}
     uri = logs.uri(path, joinable=await client.attachments.offered())
     return {logs.LOG_LABEL: path, **restarts.labels(given["restart"], uri)}
+
+
+async def _keeps_log(client: Client, given: dict[str, Any]) -> bool:
+    """What can be left running keeps one: in the background, and on a terminal where the daemon knows how."""
+    if given["detach"] or given["log"] == NO_LOG:
+        return bool(given["log"] != NO_LOG)
+    return given["tty"] and not given["rm"] and await client.attachments.offered()
 
 
 def _options(given: dict[str, Any], labels: dict[str, str]) -> RunOptions:

@@ -1,7 +1,8 @@
 """Those who are attached to a process: they get its output as it is written, and their input goes to it.
 
 Each reader holds output back until it has taken what it was given, but no longer than `SLOW_MAX` seconds for one piece
-(64 KiB): then it is let go, as one that has closed its FIFO is. So no client can stop a process.
+(64 KiB): then it is let go, as one that has closed its FIFO is. So no client can stop a process but one that was let in
+to hold it up: whoever has started it in the foreground.
 """
 
 import errno
@@ -27,12 +28,12 @@ _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class _Reader:
-    """One who reads: what it still has to take, and of which piece that is."""
+    """One who reads: what it still has to take, of which piece that is, and whether it has all the time it wants."""
 
-    __slots__ = ("pending", "piece")
+    __slots__ = ("holds_up", "pending", "piece")
 
-    def __init__(self) -> None:
-        self.pending, self.piece = b"", 0
+    def __init__(self, holds_up: bool) -> None:
+        self.pending, self.piece, self.holds_up = b"", 0, holds_up
 
 
 class Audience:
@@ -54,12 +55,12 @@ class Audience:
         """Whether it has as many readers as it may have."""
         return len(self._readers) >= ATTACHED_MAX
 
-    def add(self, fd: int) -> None:
+    def add(self, fd: int, *, holds_up: bool = False) -> None:
         """A reader: the writing end of its FIFO, non-blocking, which is owned from now on."""
         if self._ending:
             os.close(fd)
             return
-        self._readers[fd] = _Reader()
+        self._readers[fd] = _Reader(holds_up)
         self._loop.watch(fd, 0, partial(self._ready, fd))  # errors are told always: it has left
 
     def send(self, data: bytes) -> None:
@@ -70,7 +71,8 @@ class Audience:
             self._push(fd)
             if reader.pending:
                 self._loop.change(fd, OUT)
-                self._loop.after(SLOW_MAX, partial(self._hurry, fd, self._piece))
+                if not reader.holds_up:
+                    self._loop.after(SLOW_MAX, partial(self._hurry, fd, self._piece))
 
     def end(self) -> None:
         """No more output: each is closed once it has taken all."""

@@ -211,7 +211,7 @@ class Copier:
         copied = self._find(request)
         if copied.over.done:
             raise FailedPrecondition(f"{_name(request)}: it has ended")
-        copied.logged.attach(request.stdin, request.stdout, request.stderr)
+        copied.logged.attach(request.stdin, request.stdout, request.stderr, request.holds_up)
         return Empty()
         yield
 

@@ -9,6 +9,7 @@ import os
 import sys
 import termios
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from corten.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, mapped
@@ -101,7 +102,7 @@ class Logged:
         """Carry what those who attach write to `sink` (owned)."""
         self.input = Input(self._loop, sink, once=self._once)
 
-    def attach(self, stdin: str, stdout: str, stderr: str) -> None:
+    def attach(self, stdin: str, stdout: str, stderr: str, holds_up: bool) -> None:
         """Join FIFOs, empty for none. Raises FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted."""
         if stdin and self.input is None:
             raise FailedPrecondition(f"attach to FIFO {stdin}: the process has no stdin to attach to")
@@ -111,7 +112,7 @@ class Logged:
                 if path and tag in self._taps:
                     audience = self._taps[tag].audience
                     _bounded(audience.crowded)
-                    joins.append((open_reader(path), audience.add))
+                    joins.append((open_reader(path), partial(audience.add, holds_up=holds_up)))
             if stdin and self.input is not None:
                 _bounded(self.input.crowded)
                 joins.append((open_writer(stdin), self.input.add))

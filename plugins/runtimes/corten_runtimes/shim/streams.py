@@ -144,9 +144,9 @@ class Streams:
             if isinstance(pump, Receiver):
                 pump.release()
 
-    def attach(self, stdin: str, stdout: str, stderr: str) -> None:
+    def attach(self, stdin: str, stdout: str, stderr: str, holds_up: bool) -> None:
         """Join FIFOs (paths, empty for none) to a process that is logged. Raises FailedPrecondition."""
-        self._log().attach(stdin, stdout, stderr)
+        self._log().attach(stdin, stdout, stderr, holds_up)
 
     def reopen_log(self) -> None:
         """Open its log anew under its path. Raises FailedPrecondition."""

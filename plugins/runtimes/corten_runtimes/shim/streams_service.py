@@ -22,7 +22,8 @@ def stream_methods(find: Callable[[str, str], Process]) -> Mapping[str, tuple[An
     """The table for a server; `find` gives a process by task and exec id."""
 
     def attach(request: pb.AttachRequest) -> Steps[Empty]:
-        _streams(find(request.id, request.exec_id)).attach(request.stdin, request.stdout, request.stderr)
+        streams = _streams(find(request.id, request.exec_id))
+        streams.attach(request.stdin, request.stdout, request.stderr, request.holds_up)
         return Empty()
         yield
 

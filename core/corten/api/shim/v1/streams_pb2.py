@@ -25,23 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n corten/api/shim/v1/streams.proto\x12\x0e\x63orten.shim.v1\x1a\x1bgoogle/protobuf/empty.proto\"n\n\rAttachRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t\x12\r\n\x05stdin\x18\x04 \x01(\t\x12\x0e\n\x06stdout\x18\x05 \x01(\t\x12\x0e\n\x06stderr\x18\x06 \x01(\t\"B\n\x10ReopenLogRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t\"\xb9\x01\n\x0bOpenRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t\x12\r\n\x05stdin\x18\x04 \x01(\t\x12\x0e\n\x06stdout\x18\x05 \x01(\t\x12\x0e\n\x06stderr\x18\x06 \x01(\t\x12\x11\n\tstdin_uri\x18\x07 \x01(\t\x12\x12\n\nstdout_uri\x18\x08 \x01(\t\x12\x12\n\nstderr_uri\x18\t \x01(\t\x12\x10\n\x08terminal\x18\n \x01(\x08\"@\n\x0eProcessRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t2\x91\x01\n\x07Streams\x12?\n\x06\x41ttach\x12\x1d.corten.shim.v1.AttachRequest\x1a\x16.google.protobuf.Empty\x12\x45\n\tReopenLog\x12 .corten.shim.v1.ReopenLogRequest\x1a\x16.google.protobuf.Empty2\xcc\x01\n\x06\x43opier\x12;\n\x04Open\x12\x1b.corten.shim.v1.OpenRequest\x1a\x16.google.protobuf.Empty\x12\x44\n\nCloseStdin\x12\x1e.corten.shim.v1.ProcessRequest\x1a\x16.google.protobuf.Empty\x12?\n\x05\x43lose\x12\x1e.corten.shim.v1.ProcessRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n corten/api/shim/v1/streams.proto\x12\x0e\x63orten.shim.v1\x1a\x1bgoogle/protobuf/empty.proto\"\x80\x01\n\rAttachRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t\x12\r\n\x05stdin\x18\x04 \x01(\t\x12\x0e\n\x06stdout\x18\x05 \x01(\t\x12\x0e\n\x06stderr\x18\x06 \x01(\t\x12\x10\n\x08holds_up\x18\x07 \x01(\x08\"B\n\x10ReopenLogRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t\"\xb9\x01\n\x0bOpenRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t\x12\r\n\x05stdin\x18\x04 \x01(\t\x12\x0e\n\x06stdout\x18\x05 \x01(\t\x12\x0e\n\x06stderr\x18\x06 \x01(\t\x12\x11\n\tstdin_uri\x18\x07 \x01(\t\x12\x12\n\nstdout_uri\x18\x08 \x01(\t\x12\x12\n\nstderr_uri\x18\t \x01(\t\x12\x10\n\x08terminal\x18\n \x01(\x08\"@\n\x0eProcessRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x03 \x01(\t2\x91\x01\n\x07Streams\x12?\n\x06\x41ttach\x12\x1d.corten.shim.v1.AttachRequest\x1a\x16.google.protobuf.Empty\x12\x45\n\tReopenLog\x12 .corten.shim.v1.ReopenLogRequest\x1a\x16.google.protobuf.Empty2\xcc\x01\n\x06\x43opier\x12;\n\x04Open\x12\x1b.corten.shim.v1.OpenRequest\x1a\x16.google.protobuf.Empty\x12\x44\n\nCloseStdin\x12\x1e.corten.shim.v1.ProcessRequest\x1a\x16.google.protobuf.Empty\x12?\n\x05\x43lose\x12\x1e.corten.shim.v1.ProcessRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'corten.api.shim.v1.streams_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTACHREQUEST']._serialized_start=81
-  _globals['_ATTACHREQUEST']._serialized_end=191
-  _globals['_REOPENLOGREQUEST']._serialized_start=193
-  _globals['_REOPENLOGREQUEST']._serialized_end=259
-  _globals['_OPENREQUEST']._serialized_start=262
-  _globals['_OPENREQUEST']._serialized_end=447
-  _globals['_PROCESSREQUEST']._serialized_start=449
-  _globals['_PROCESSREQUEST']._serialized_end=513
-  _globals['_STREAMS']._serialized_start=516
-  _globals['_STREAMS']._serialized_end=661
-  _globals['_COPIER']._serialized_start=664
-  _globals['_COPIER']._serialized_end=868
+  _globals['_ATTACHREQUEST']._serialized_start=82
+  _globals['_ATTACHREQUEST']._serialized_end=210
+  _globals['_REOPENLOGREQUEST']._serialized_start=212
+  _globals['_REOPENLOGREQUEST']._serialized_end=278
+  _globals['_OPENREQUEST']._serialized_start=281
+  _globals['_OPENREQUEST']._serialized_end=466
+  _globals['_PROCESSREQUEST']._serialized_start=468
+  _globals['_PROCESSREQUEST']._serialized_end=532
+  _globals['_STREAMS']._serialized_start=535
+  _globals['_STREAMS']._serialized_end=680
+  _globals['_COPIER']._serialized_start=683
+  _globals['_COPIER']._serialized_end=887
 # @@protoc_insertion_point(module_scope)

@@ -6,20 +6,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttachRequest(_message.Message):
-    __slots__ = ("namespace", "id", "exec_id", "stdin", "stdout", "stderr")
+    __slots__ = ("namespace", "id", "exec_id", "stdin", "stdout", "stderr", "holds_up")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     EXEC_ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
     STDOUT_FIELD_NUMBER: _ClassVar[int]
     STDERR_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_UP_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     id: str
     exec_id: str
     stdin: str
     stdout: str
     stderr: str
-    def __init__(self, namespace: _Optional[str] = ..., id: _Optional[str] = ..., exec_id: _Optional[str] = ..., stdin: _Optional[str] = ..., stdout: _Optional[str] = ..., stderr: _Optional[str] = ...) -> None: ...
+    holds_up: bool
+    def __init__(self, namespace: _Optional[str] = ..., id: _Optional[str] = ..., exec_id: _Optional[str] = ..., stdin: _Optional[str] = ..., stdout: _Optional[str] = ..., stderr: _Optional[str] = ..., holds_up: _Optional[bool] = ...) -> None: ...
 
 class ReopenLogRequest(_message.Message):
     __slots__ = ("namespace", "id", "exec_id")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4corten/api/services/attachments/v1/attachments.proto\x12\x1e\x63orten.services.attachments.v1\x1a\x1bgoogle/protobuf/empty.proto\"e\n\rAttachRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\r\n\x05stdin\x18\x03 \x01(\t\x12\x0e\n\x06stdout\x18\x04 \x01(\t\x12\x0e\n\x06stderr\x18\x05 \x01(\t\"(\n\x10ReopenLogRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t2\xb5\x01\n\x0b\x41ttachments\x12O\n\x06\x41ttach\x12-.corten.services.attachments.v1.AttachRequest\x1a\x16.google.protobuf.Empty\x12U\n\tReopenLog\x12\x30.corten.services.attachments.v1.ReopenLogRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4corten/api/services/attachments/v1/attachments.proto\x12\x1e\x63orten.services.attachments.v1\x1a\x1bgoogle/protobuf/empty.proto\"w\n\rAttachRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\r\n\x05stdin\x18\x03 \x01(\t\x12\x0e\n\x06stdout\x18\x04 \x01(\t\x12\x0e\n\x06stderr\x18\x05 \x01(\t\x12\x10\n\x08holds_up\x18\x06 \x01(\x08\"(\n\x10ReopenLogRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t2\xb5\x01\n\x0b\x41ttachments\x12O\n\x06\x41ttach\x12-.corten.services.attachments.v1.AttachRequest\x1a\x16.google.protobuf.Empty\x12U\n\tReopenLog\x12\x30.corten.services.attachments.v1.ReopenLogRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'corten.api.services.attachm
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTACHREQUEST']._serialized_start=117
-  _globals['_ATTACHREQUEST']._serialized_end=218
-  _globals['_REOPENLOGREQUEST']._serialized_start=220
-  _globals['_REOPENLOGREQUEST']._serialized_end=260
-  _globals['_ATTACHMENTS']._serialized_start=263
-  _globals['_ATTACHMENTS']._serialized_end=444
+  _globals['_ATTACHREQUEST']._serialized_end=236
+  _globals['_REOPENLOGREQUEST']._serialized_start=238
+  _globals['_REOPENLOGREQUEST']._serialized_end=278
+  _globals['_ATTACHMENTS']._serialized_start=281
+  _globals['_ATTACHMENTS']._serialized_end=462
 # @@protoc_insertion_point(module_scope)
