@@ -287,10 +287,7 @@ BAD: list[tuple[str, str, Message, str]] = [
     (IMAGES, "Create", images_pb2.CreateImageRequest(), "no image"),
     (IMAGES, "Create", images_pb2.CreateImageRequest(image=images_pb2.Image(target=TARGET)), "name of the image"),
     (IMAGES, "Create", images_pb2.CreateImageRequest(image=images_pb2.Image(name="a")), "digest"),
-    (IMAGES, "Delete", images_pb2.DeleteImageRequest(), "name of the image"),
-    (LEASES, "Delete", leases_pb2.DeleteRequest(), "lease id"),
     (LEASES, "AddResource", leases_pb2.AddResourceRequest(id="l"), "no resource"),
-    (LEASES, "ListResources", leases_pb2.ListResourcesRequest(), "lease id"),
     (SANDBOXES, "Create", sandbox_pb2.StoreCreateRequest(), "no sandbox"),
     (SANDBOXES, "Get", sandbox_pb2.StoreGetRequest(), "sandbox id"),
     (SNAPSHOTS, "Prepare", snapshots_pb2.PrepareSnapshotRequest(key="k"), "name of the snapshotter"),
@@ -306,6 +303,25 @@ async def test_bad_requests_are_refused(
     caller: Caller, service: str, method: str, request_: Message, words: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=words):
+        await ask(caller, service, method, request_)
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "request_"),
+    [
+        (IMAGES, "Get", images_pb2.GetImageRequest()),
+        (IMAGES, "Delete", images_pb2.DeleteImageRequest()),
+        (LEASES, "Delete", leases_pb2.DeleteRequest()),
+        (LEASES, "ListResources", leases_pb2.ListResourcesRequest()),
+        (SNAPSHOTS, "Stat", snapshots_pb2.StatSnapshotRequest(snapshotter="native")),
+        (SNAPSHOTS, "Mounts", snapshots_pb2.MountsRequest(snapshotter="native")),
+        (SNAPSHOTS, "Usage", snapshots_pb2.UsageRequest(snapshotter="native")),
+        (SNAPSHOTS, "Remove", snapshots_pb2.RemoveSnapshotRequest(snapshotter="native")),
+    ],
+)
+async def test_nothing_has_the_empty_name(caller: Caller, service: str, method: str, request_: Message) -> None:
+    """Clients ask for the snapshot of an image without layers, and for its removal."""
+    with pytest.raises(NotFound):
         await ask(caller, service, method, request_)
 
 

@@ -12,7 +12,7 @@ from corten.api.types.mount_pb2 import Mount as MountMessage
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue
-from corten.errors import InvalidArgument
+from corten.errors import InvalidArgument, NotFound
 
 SECOND = 1_000_000_000
 """Nanoseconds."""
@@ -98,4 +98,14 @@ def named(value: str, what: str) -> str:
     """The value of a field that must not be empty. Raises InvalidArgument."""
     if not value:
         raise InvalidArgument(f"{what}: it must not be empty")
+    return value
+
+
+def sought(value: str, what: str) -> str:
+    """The name of what is asked for. Raises NotFound for an empty one, under which there is never anything.
+
+    Clients do ask for that: for the snapshot of an image without layers.
+    """
+    if not value:
+        raise NotFound(f"{what}: it is empty, and nothing is called that")
     return value

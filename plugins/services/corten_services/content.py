@@ -11,7 +11,7 @@ from corten.contracts.content import ContentStore
 from corten.contracts.metadata import Metadata
 from corten.errors import InvalidArgument, OutOfRange, Unavailable
 from corten.messages.content import checked, info, info_message, status_message
-from corten.messages.values import named, present
+from corten.messages.values import present, sought
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
@@ -75,7 +75,7 @@ class ContentService:
 
     @cancellable
     async def status(self, request: pb.StatusRequest, call: CallContext) -> pb.StatusResponse:
-        store, ref = self._store(call), named(request.ref, "ref")
+        store, ref = self._store(call), sought(request.ref, "ref")
         return pb.StatusResponse(status=status_message(await self._pools.run("content", store.status, ref)))
 
     @cancellable
@@ -99,7 +99,7 @@ class ContentService:
 
     async def abort(self, request: pb.AbortRequest, call: CallContext) -> Empty:
         """The end of a writer's stream may come after this, over the same connection: that is waited for."""
-        store, ref = self._store(call), named(request.ref, "ref")
+        store, ref = self._store(call), sought(request.ref, "ref")
         end = time.monotonic() + LINGER
         while True:
             try:

@@ -5,7 +5,7 @@ from corten.contracts.gc import Collector
 from corten.contracts.metadata import ImageStore, Metadata
 from corten.contracts.objects import Image
 from corten.messages.images import image, image_message
-from corten.messages.values import named, nanoseconds, present
+from corten.messages.values import named, nanoseconds, present, sought
 from corten.plugin.hooks import HookRelay
 from corten.pools import Pools
 from corten.supervisor import Supervisor
@@ -27,7 +27,7 @@ class ImagesService:
 
     @cancellable
     async def get(self, request: pb.GetImageRequest, call: CallContext) -> pb.GetImageResponse:
-        store, name = self._store(call), named(request.name, "name of the image")
+        store, name = self._store(call), sought(request.name, "name of the image")
         return pb.GetImageResponse(image=image_message(store.get(name)))
 
     @cancellable
@@ -53,7 +53,7 @@ class ImagesService:
 
     async def delete(self, request: pb.DeleteImageRequest, call: CallContext) -> Empty:
         """With `sync`, what only this image needed is gone from the disk when the call returns."""
-        store, name = self._store(call), named(request.name, "name of the image")
+        store, name = self._store(call), sought(request.name, "name of the image")
         target = request.target.digest if request.HasField("target") else ""
         await self._pools.run("metadata", lambda: store.delete(name, target_digest=target))
         if request.sync:

@@ -4,7 +4,7 @@ from corten.api.services.leases.v1 import leases_pb2 as pb
 from corten.contracts.leases import LeaseStore
 from corten.contracts.objects import Resource
 from corten.messages.leases import lease_message, resource, resource_message
-from corten.messages.values import named, present
+from corten.messages.values import named, present, sought
 from corten.pools import Pools
 from corten.wire.service import CallContext, cancellable
 from google.protobuf.empty_pb2 import Empty
@@ -24,7 +24,7 @@ class LeasesService:
 
     async def delete(self, request: pb.DeleteRequest, call: CallContext) -> Empty:
         """With `sync`, what only this lease held is gone when the call returns: that takes a collection."""
-        namespace, id = call.scope().namespace, named(request.id, "lease id")
+        namespace, id = call.scope().namespace, sought(request.id, "lease id")
         pool = "gc" if request.sync else "metadata"
         await self._pools.run(pool, lambda: self._leases.delete(namespace, id, sync=request.sync))
         return Empty()
@@ -36,18 +36,18 @@ class LeasesService:
         return pb.ListResponse(leases=[lease_message(each) for each in found])
 
     async def add_resource(self, request: pb.AddResourceRequest, call: CallContext) -> Empty:
-        namespace, id, held = call.scope().namespace, named(request.id, "lease id"), _resource(request)
+        namespace, id, held = call.scope().namespace, sought(request.id, "lease id"), _resource(request)
         await self._pools.run("metadata", self._leases.add, namespace, id, held)
         return Empty()
 
     async def delete_resource(self, request: pb.DeleteResourceRequest, call: CallContext) -> Empty:
-        namespace, id, held = call.scope().namespace, named(request.id, "lease id"), _resource(request)
+        namespace, id, held = call.scope().namespace, sought(request.id, "lease id"), _resource(request)
         await self._pools.run("metadata", self._leases.remove, namespace, id, held)
         return Empty()
 
     @cancellable
     async def list_resources(self, request: pb.ListResourcesRequest, call: CallContext) -> pb.ListResourcesResponse:
-        namespace, id = call.scope().namespace, named(request.id, "lease id")
+        namespace, id = call.scope().namespace, sought(request.id, "lease id")
         found = await self._pools.run("metadata", self._leases.resources, namespace, id)
         return pb.ListResourcesResponse(resources=[resource_message(each) for each in found])
 
