@@ -112,7 +112,8 @@ def steps(daemon: Daemon, namespace: str) -> None:
 
 def run(argv: Sequence[str], daemon: Daemon, namespace: str, expect: int = 0, show: bool = True) -> str:
     """Run a step with the daemon's address in its environment; its output."""
-    env = {**os.environ, "CONTAINERD_ADDRESS": daemon.address, "CONTAINERD_NAMESPACE": namespace}
+    where = {"CONTAINERD_ADDRESS": daemon.address, "CONTAINERD_NAMESPACE": namespace}
+    env = {**os.environ, **where, "CORTEN_LOGS": f"{daemon.folder}/logs"}
     if show:
         print(f"$ {shlex.join([Path(argv[0]).name, *argv[1:]])}", flush=True)
     real = [str(CORTEN), *argv[1:]] if argv[0] == "corten" else list(argv)

@@ -19,7 +19,7 @@ def leftovers(output: str, pid: int) -> list[object]:
     assert found, output
     folder = Path(found[0])
     cgroups = [*Path("/sys/fs/cgroup").glob(f"demo-{pid}"), *Path("/sys/fs/cgroup").glob(f"*/demo-{pid}")]
-    there = [folder] if folder.exists() else []
+    there = [path for path in (folder, Path(f"/var/log/corten/demo-{pid}")) if path.exists()]
     return [*there, *mounts_below(folder), *processes_with(str(folder)), *cgroups]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import time
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from cli.conftest import IMAGE, Corten
 from cli.typing import Terminal
 from corten.cli import exits
-from daemon import Daemon
+from daemon import CORTEN, Daemon
 from peers import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("cli")]
 HOG = "x=$(yes | head -c 60000000)"
 """More than the limit of the tests, kept by the shell itself."""
+RUNTIMES = ["io.containerd.runc.v2", *filter(None, [shutil.which("containerd-shim-runc-v2")])]
 LIMIT = ("--memory", "20m")
 
 
@@ -53,6 +55,18 @@ def test_keys_of_ones_own_leave_an_exec_and_no_keys_leave_none(daemon: Daemon, c
     wrong = Terminal(daemon, "exec", "-t", "--detach-keys", "ctrl-pp", "web", "sh")
     wrong.until(b"detach keys")
     assert wrong.ended() == exits.NOT_RUN
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_client_that_is_killed_leaves_no_fifos(daemon: Daemon, corten: Corten, runtime: str) -> None:
+    corten("run", "-d", "--name", "web", "--runtime", runtime, IMAGE, "sleep", "600")
+    argv = [str(CORTEN), "-a", daemon.address, "-n", "cli", "exec", "-i", "web", "cat"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("through\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "through\n"
+        process.kill()  # the fixture sees to it that no FIFOs are left when the container goes
 
 
 def test_an_exec_ends_with_its_terminal(daemon: Daemon, corten: Corten) -> None:
@@ -94,10 +108,8 @@ def test_a_child_or_an_exec_that_is_killed_for_memory_is_seen_while_the_containe
     assert json.loads(corten("inspect", "web").stdout)[0]["task"]["oom_killed"] is False, "it is another task"
 
 
-@pytest.mark.parametrize("runtime", ["io.containerd.runc.v2", shutil.which("containerd-shim-runc-v2") or ""])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_container_that_is_left_runs_on_and_keeps_its_words(daemon: Daemon, corten: Corten, runtime: str) -> None:
-    if not runtime:
-        pytest.skip("no containerd-shim-runc-v2 on PATH")
     talk = "while :; do echo o''n; sleep 0.1; done"
     script = f"echo fir''st; read go; head -c 4000000 /dev/zero; echo; {talk} & read code; exit $code"
     terminal = Terminal(daemon, "run", "-t", "--name", "shell", "--runtime", runtime, IMAGE, "sh", "-c", script)

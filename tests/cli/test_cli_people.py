@@ -137,7 +137,8 @@ def test_inspect_has_all(corten: Corten) -> None:
     assert found["labels"]["k"] == "v" and "A=b" in found["spec"]["value"]["process"]["env"]
     assert found["task"]["status"] == "running" and found["task"]["processes"] == [found["task"]["pid"]]
     assert found["snapshot"]["kind"] == "active" and found["snapshot"]["mounts"]
-    corten("inspect", "nosuch", code=exits.NOT_FOUND)
+    done = corten("inspect", "nosuch", "box", code=exits.NOT_FOUND)
+    assert "'nosuch': it does not exist" in done.stderr and json.loads(done.stdout)[0]["id"] == "box"
 
 
 def test_files_in_and_out(corten: Corten, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from corten.contracts.runtime import Stdio
-from corten.errors import CortenError, mapped
+from corten.errors import CortenError, Unimplemented, mapped
 from corten.values import dataclass
 
 from . import pump
@@ -80,8 +82,12 @@ class Attachment:
         if self._outputs:
             await asyncio.wait(self._outputs, timeout=timeout)
 
-    async def close(self) -> None:
-        """Stop copying at once and close the descriptors; what is still in a FIFO stays there."""
+    async def close(self, *, left: bool = False) -> None:
+        """Stop copying at once and close the descriptors; what is still in a FIFO stays there.
+
+        With `left` what comes is read and thrown away from now on, though this process may be gone: who writes to a
+        FIFO that nobody reads stands still when it is full.
+        """
         self._stop_input.set()
         self._stop_outputs.set()
         work = [*self._outputs, *([self._input] if self._input else [])]
@@ -89,6 +95,8 @@ class Attachment:
         self._pool.shutdown()
         self._stop_input.close()
         self._stop_outputs.close()
+        for fd, _ in self._readers if left else ():
+            _throw_away(fd)
         while self._fds:
             os.close(self._fds.pop())
 
@@ -115,6 +123,14 @@ class Attachment:
         self._fds.append(fd)
         pump.grow(fd)
         return fd
+
+
+def _throw_away(fifo: int) -> None:
+    if sys.platform == "win32":
+        raise Unimplemented("FIFOs: Windows has none")
+    os.set_blocking(fifo, True)
+    null = subprocess.DEVNULL
+    subprocess.Popen(["cat"], stdin=fifo, stdout=null, stderr=null, cwd="/", start_new_session=True)
 
 
 class _Flag:

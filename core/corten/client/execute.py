@@ -47,6 +47,8 @@ async def start_exec(
         with of_container(id):
             await client.tasks.exec(id, options.exec_id, added, stdio)
             await process.start()
+        if pipes:
+            pipes.remove()  # both sides have them open, and nobody else is to come
     except BaseException:
         await asyncio.shield(process.discard())
         raise

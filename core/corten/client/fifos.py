@@ -5,7 +5,6 @@ A daemon opens the other ends by path, so the folder must be where the daemon se
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,20 +22,6 @@ class Fifos:
 
     folder: Path
     stdio: Stdio
-
-    def throw_away(self) -> None:
-        """Read what comes until their writer closes them, then remove them, whether or not this process is still there.
-
-        Whoever writes to a FIFO that nobody reads stands still when it is full.
-        """
-        if sys.platform == "win32":
-            raise Unimplemented("FIFOs: Windows has none")
-        reader = os.open(self.stdio.stdout, os.O_RDONLY | os.O_NONBLOCK)
-        os.set_blocking(reader, True)
-        argv = ["/bin/sh", "-c", 'cat >/dev/null; rm -rf -- "$0"', str(self.folder)]
-        null = subprocess.DEVNULL
-        subprocess.Popen(argv, stdin=reader, stdout=null, stderr=null, cwd="/", start_new_session=True)
-        os.close(reader)
 
     def remove(self) -> None:
         """Harmless when called twice."""

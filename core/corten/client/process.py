@@ -128,9 +128,9 @@ class Process:
 
     async def leave_behind(self) -> None:
         """Let go of a process that runs on; an exec's output is thrown away from now on, as nobody can come back."""
-        if self.exec_id and self._pipes is not None:
-            self._pipes.throw_away()
-        await self.release()
+        if self._attachment is not None:
+            await self._attachment.close(left=bool(self.exec_id))
+            self._attachment = None
 
     async def delete(self) -> Exit | None:
         """Remove a process that has ended, with its FIFOs; None if it is gone already."""

@@ -11,7 +11,9 @@ import click
 from corten.errors import CortenError, NotFound
 
 from ..output import show_json
+from ..reporting import report
 from ..session import Session
+from .several import tried
 
 if TYPE_CHECKING:
     from corten.client import Client
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("containers", nargs=-1, required=True)
 @click.pass_obj
-def inspect(session: Session, containers: tuple[str, ...]) -> None:
+def inspect(session: Session, containers: tuple[str, ...]) -> int:
     """Show all that is known of CONTAINERS: record, OCI spec, snapshot and its mounts, processes."""
+    records: list[dict[str, Any]] = []
 
-    async def work(client: Client) -> list[dict[str, Any]]:
-        return [await _record(client, id) for id in containers]
+    async def step(client: Client, id: str) -> None:
+        records.append(await _record(client, id))
 
-    show_json(session.run(work))
+    failures = tried(session, containers, step)
+    if records:
+        show_json(records)
+    return max((report(error) for error in failures.values()), default=0)
 
 
 async def _record(client: Client, id: str) -> dict[str, Any]:

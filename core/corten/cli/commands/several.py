@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 def for_each(session: Session, names: tuple[str, ...], step: Callable[[Client, str], Awaitable[object]]) -> int:
     """Do it one after the other; prints the names of those that went well. Returns the exit code."""
+    return each(names, tried(session, names, step))
+
+
+def tried(
+    session: Session, names: tuple[str, ...], step: Callable[[Client, str], Awaitable[object]]
+) -> dict[str, CortenError]:
+    """Do it one after the other; what went wrong, by name."""
 
     async def work(client: Client) -> dict[str, CortenError]:
         failures: dict[str, CortenError] = {}
@@ -26,4 +33,4 @@ def for_each(session: Session, names: tuple[str, ...], step: Callable[[Client, s
                 failures[name] = error
         return failures
 
-    return each(names, session.run(work))
+    return session.run(work)
