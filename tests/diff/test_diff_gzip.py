@@ -61,3 +61,17 @@ def test_a_trailer_that_does_not_fit_is_refused(tmp_path: Path, content: bytes, 
 def test_bytes_after_the_last_member_are_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InvalidArgument, match=r"gzip stream is (truncated|damaged)"):
         inflated(tmp_path, gzip.compress(content) + b"no gzip")
+
+
+def with_name(data: bytes, length: int) -> bytes:
+    """The member with the name of a file in its header (RFC 1952, FNAME)."""
+    return data[:3] + b"\x08" + data[4:10] + b"n" * length + b"\0" + data[10:]
+
+
+def test_the_name_of_a_member_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    assert inflated(tmp_path, with_name(gzip.compress(content), 5000)) == content
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InvalidArgument, match=r"damaged: .*header"):
+        inflated(tmp_path, with_name(gzip.compress(content), 8 << 20))

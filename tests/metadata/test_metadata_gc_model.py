@@ -20,7 +20,7 @@ from corten_metadata.gc.nodes import Node
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from metadata.doubles import NS, Bench, container
+from metadata.doubles import NS, TARGET, Bench, container
 
 NUMBERS = st.integers(0, 2)
 DIGESTS = [digests.of(b"%d" % number) for number in range(5)]
@@ -354,6 +354,39 @@ def test_parent_of_a_preparation_that_begins_during_the_collection_stays(bench: 
         bench.snapshotter.may_go_on.set()
         making[0].result()
     assert bench.kept_snapshots() == {"base", "run"}
+
+
+def test_a_blob_that_is_said_to_be_there_stays_with_the_lease(bench: Bench) -> None:
+    """The collector removes what nobody needs just when somebody asks for it: the answer is right all the same."""
+    bench.store.leases.create("ns", "l")
+    leased = bench.blobs(replace(NS, lease="l"))
+    with ThreadPoolExecutor(1) as pool:
+        for turn in range(300):
+            digest = bench.put(b"%d" % turn)
+            collecting = pool.submit(bench.store.collect)
+            try:
+                leased.writer("ref", expected=digest).close()
+                there = False
+            except AlreadyExists:
+                there = True
+            collecting.result()
+            assert (digest in bench.kept_blobs()) or not there
+
+
+def test_a_snapshot_that_is_said_to_be_there_stays_with_the_lease(bench: Bench) -> None:
+    bench.store.leases.create("ns", "l")
+    leased = bench.snapshots(replace(NS, lease="l"))
+    with ThreadPoolExecutor(1) as pool:
+        for turn in range(300):
+            bench.committed(f"base-{turn}")
+            collecting = pool.submit(bench.store.collect)
+            try:
+                leased.prepare(f"key-{turn}", labels={TARGET: f"base-{turn}"})
+                there = False
+            except AlreadyExists:
+                there = True
+            collecting.result()
+            assert (f"base-{turn}" in bench.kept_snapshots()) or not there
 
 
 def test_collections_beside_busy_writers(bench: Bench) -> None:

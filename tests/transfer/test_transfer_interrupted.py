@@ -203,3 +203,16 @@ async def kinds(client: Client) -> dict[str, int]:
         kind = "index" if "manifests" in document else "manifest" if "layers" in document else "config"
         counts[kind] += 1
     return counts
+
+
+async def test_a_pull_keeps_what_it_finds(registry: str) -> None:
+    """Or the collector would take it while the pull is under way, if it was the last image's that had it."""
+    name = f"{registry}/lib/five:v1"
+    with running_daemon() as daemon:
+        async with Client(daemon.address, "again") as client, client.leased() as held:
+            await client.transfers.run(source(name), store(name, AMD64))
+            found = await resolve(client, await client.images.get(name), None)
+            await held.transfers.run(source(name), store(name, AMD64))
+            kept = {(each.type, each.id) for each in await client.leases.resources(held.lease)}
+            assert kept >= {("content", layer.digest) for layer in found.manifest.layers}
+            assert kept >= {("snapshots/native", key) for key in await keys(client)}

@@ -8,8 +8,36 @@ from threading import Lock
 from corten.errors import Unavailable
 
 
+class Followed:
+    """What follows an arrival already, for one who reads it later; any thread may call."""
+
+    def __init__(self, digest: str, *fds: int) -> None:
+        self._digest = digest
+        self._lock = Lock()
+        self._fds = fds
+
+    def __repr__(self) -> str:
+        return f"Followed({self._digest}, {self._fds})"
+
+    def follow(self) -> tuple[int, int]:
+        """See `Arriving`; once, and not after `close`."""
+        if not (fds := self._taken()):
+            raise Unavailable(f"content {self._digest}: nobody waits for it any more")
+        return fds[0], fds[1]
+
+    def close(self) -> None:
+        """What was not taken is closed."""
+        for fd in self._taken():
+            os.close(fd)
+
+    def _taken(self) -> tuple[int, ...]:
+        with self._lock:
+            fds, self._fds = self._fds, ()
+            return fds
+
+
 class Arrival:
-    """The writer's side is used on one event loop; `follow` may be called from any thread."""
+    """The writer's side is used on one event loop; `followed` may be called from any thread."""
 
     def __init__(self, digest: str) -> None:
         self._digest = digest
@@ -26,21 +54,22 @@ class Arrival:
         await self._begun.wait()
         return self._file >= 0
 
-    @property
-    def under_way(self) -> bool:
-        """Whether it can be followed now."""
-        return self._file >= 0
-
     def follow(self) -> tuple[int, int]:
         """See `Arriving`."""
+        if (followed := self.followed()) is None:
+            raise Unavailable(f"content {self._digest}: it is not on its way (any more)")
+        return followed.follow()
+
+    def followed(self) -> Followed | None:
+        """From now on; None if it is not on its way (any more)."""
         with self._lock:
             if self._file < 0:
-                raise Unavailable(f"content {self._digest}: it is not on its way (any more)")
+                return None
             reading, writing = os.pipe()
             if sys.platform != "win32":
                 os.set_blocking(writing, False)
             self._pipes.append(writing)
-            return _again(self._file), reading
+            return Followed(self._digest, _again(self._file), reading)
 
     def begin(self, fd: int) -> None:
         """The blob is being written to the open file `fd`; -1 for a store that has no such thing."""

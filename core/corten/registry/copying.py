@@ -77,9 +77,9 @@ async def open_writer(sink: BlobSink, descriptor: Descriptor) -> BlobWriter | No
         except AlreadyExists:
             return None
         except Unavailable:
-            # Held by another, who may be done by now; a store that cannot be reached fails here.
-            if await sink.exists(descriptor.digest):
-                return None
+            # Held by another. A store that cannot be reached fails here; what has come by now is asked for again, as it
+            # is the writer's refusal that brings it into the lease.
+            await sink.exists(descriptor.digest)
             await asyncio.sleep(HELD_PAUSE)
 
 

@@ -4,42 +4,33 @@ For programs and text igzip needs 0.85 of the time of zlib-ng; for what does not
 twice its time. Both work without the GIL.
 """
 
-from collections.abc import Callable
-from typing import Protocol, cast
+import gzip
+from typing import IO, cast
 
-from isal import isal_zlib
-from zlib_ng import zlib_ng
+from isal import igzip, isal_zlib
+from zlib_ng import gzip_ng, zlib_ng
 
-GZIP = 16 + zlib_ng.MAX_WBITS
-"""A gzip member, its CRC checked."""
 SAMPLE = 128 << 10
 """Compressed bytes that are looked at: less than a hundredth of a layer for which the choice matters."""
 RATIO = 2
 """A stream that begins with so many bytes for each compressed one is text, programs and the like."""
-DAMAGED = cast("tuple[type[Exception], ...]", (zlib_ng.error, isal_zlib.error))
+_DAMAGED = cast("tuple[type[Exception], ...]", (zlib_ng.error, isal_zlib.error))
+DAMAGED: tuple[type[Exception], ...] = (*_DAMAGED, gzip.BadGzipFile, OverflowError)
+"""What reading raises for a stream that is wrong, or has a header of half a MiB; EOFError for one that ends early."""
 
 
-class Inflater(Protocol):
-    """Of one member, as the decompressors of `zlib` are."""
+def reader(start: bytes, file: IO[bytes]) -> gzip.GzipFile:
+    """What reads all members of the gzip stream that `file`, which has `readinto`, gives from its beginning, `start`.
 
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-def chosen(start: bytes) -> Callable[[], Inflater]:
-    """What makes a decompressor for each member of the stream that begins so."""
-    module = isal_zlib if _compressible(start[:SAMPLE]) else zlib_ng
-    return lambda: cast("Inflater", module.decompressobj(wbits=GZIP))
+    Its `read1` inflates into what it returns: a decompressor object makes room bit by bit and copies what it has.
+    """
+    of = igzip.IGzipFile if _compressible(start[:SAMPLE]) else gzip_ng.GzipNGFile
+    return cast("gzip.GzipFile", of("", "rb", fileobj=file))
 
 
 def _compressible(start: bytes) -> bool:
     wanted = RATIO * len(start)
     try:
-        return len(zlib_ng.decompressobj(wbits=GZIP).decompress(start, wanted)) == wanted
-    except DAMAGED:
+        return len(zlib_ng.decompressobj(wbits=16 + zlib_ng.MAX_WBITS).decompress(start, wanted)) == wanted
+    except _DAMAGED:
         return False  # who reads the stream will say so

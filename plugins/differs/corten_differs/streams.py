@@ -15,7 +15,7 @@ from corten.errors import CortenError, InvalidArgument, ResourceExhausted
 
 from .exchange import Limits
 from .hashing import Channel, Hashing
-from .inflating import DAMAGED, Inflater, chosen
+from .inflating import DAMAGED, SAMPLE, reader
 from .media_types import detected
 
 assert sys.platform != "win32"
@@ -24,8 +24,6 @@ READ = 512 << 10
 CHUNK = 512 << 10
 """Bytes of a piece of the uncompressed stream: less, and the threads change places more often; more, and a piece is not
 in the cache any more when it is hashed and written."""
-SMALL_READ = 32 << 10
-"""Bytes read at once from a gzip of many members, whose rest is copied at the end of each."""
 
 
 class Source:
@@ -42,18 +40,26 @@ class Source:
         self._start = b""
         self.count = 0
 
-    def start(self) -> bytes:
-        """The first bytes, which `read` gives again."""
-        while len(self._start) < 16 and (data := self._read(16 - len(self._start))):
+    def start(self, size: int = 16) -> bytes:
+        """The first `size` bytes, or what there is, which are read again afterwards."""
+        while len(self._start) < size and (data := self._read(size - len(self._start))):
             self._start += data
         return self._start
 
     def read(self, size: int = READ) -> bytes:
         """Up to `size` bytes, none at the end."""
         if self._start:
-            start, self._start = self._start, b""
+            start, self._start = self._start[:size], self._start[size:]
             return start
         return self._read(size)
+
+    def readinto(self, room: memoryview) -> int:
+        """As `read`, into `room`; how many bytes that are."""
+        if not self._start and not self.hashing:
+            return self._read_into(room)
+        data = self.read(len(room))
+        room[: len(data)] = data
+        return len(data)
 
     @property
     def ended(self) -> bool:
@@ -79,6 +85,14 @@ class Source:
         self.count += len(data)
         return data
 
+    def _read_into(self, room: memoryview) -> int:
+        count = os.readv(self._fd, [room])
+        while not count and self._more >= 0:
+            self._wait()
+            count = os.readv(self._fd, [room])
+        self.count += count
+        return count
+
     def _wait(self) -> None:
         if not os.read(self._more, 4096):
             self._more = -1  # it grows no more
@@ -101,37 +115,14 @@ def _plain(source: Source) -> Iterator[bytes]:
 
 def _gunzip(source: Source) -> Iterator[bytes]:
     """Every member of a gzip file (RFC 1952); zeros after the last one are padding."""
-    data = source.read() + source.read()  # the first are few: those that were looked at
-    size = READ
-    made = chosen(data)
-    while data:
-        member = made()
-        yield from _member(source, member, data, size)
-        data = member.unused_data or source.read(size)
-        size = SMALL_READ
-        if data and not data.strip(b"\0"):
-            data = _after_padding(source)
-
-
-def _member(source: Source, member: Inflater, data: bytes, size: int) -> Iterator[bytes]:
+    members = reader(source.start(SAMPLE), cast("IO[bytes]", source))
     try:
-        while True:
-            if piece := member.decompress(data, CHUNK):
-                yield piece
-            if member.eof:
-                return
-            data = member.unconsumed_tail or source.read(size)
-            if not data and not piece:
-                raise InvalidArgument("the gzip stream is truncated")
+        while piece := members.read1(CHUNK):
+            yield piece
+    except EOFError as error:
+        raise InvalidArgument("the gzip stream is truncated") from error
     except DAMAGED as error:
         raise InvalidArgument(f"the gzip stream is damaged: {error}") from error
-
-
-def _after_padding(source: Source) -> bytes:
-    while data := source.read():
-        if data.strip(b"\0"):
-            return data.lstrip(b"\0")
-    return b""
 
 
 def _unzstd(source: Source) -> Iterator[bytes]:

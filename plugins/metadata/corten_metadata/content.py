@@ -131,8 +131,9 @@ class NamespacedContent:
                 lambda txn: self._begin(txn, ref, expected, size is not None, number, lost=lost)
             )
         except AlreadyExists:
-            self._join_blob(expected)
-            raise
+            if self._join_blob(expected):
+                raise
+            return self._open(ref, total, expected, media_type)
         self._common.alarm.note(ingest.expires_at or None)
         opening = Opening(
             self._common, self._scope, self._backend, ref, ingest.backend_ref, size or total, expected, media_type
@@ -192,10 +193,16 @@ class NamespacedContent:
         self._ingests.put(txn, ref, ingest)
         return ingest
 
-    def _join_blob(self, digest: str) -> None:
-        """Who asks for a blob that is there gets it into the lease all the same."""
-        if self._scope.lease:
-            self._common.store.write(lambda txn: resources.join(txn, self._scope, resources.CONTENT, digest))
+    def _join_blob(self, digest: str) -> bool:
+        """Who asks for a blob that is there gets it into the lease all the same; false if it was collected just now."""
+
+        def work(txn: Writing) -> bool:
+            if self._blobs.get(txn, digest) is None:
+                return False
+            resources.join(txn, self._scope, resources.CONTENT, digest)
+            return True
+
+        return not self._scope.lease or self._common.store.write(work)
 
 
 def remove_blob(txn: Writing, namespace: str, digest: str) -> None:

@@ -47,8 +47,9 @@ class Creation:
             if self.scope.lease:
                 resources.require(view, self.scope)
         if existing:
-            self.common.store.write(lambda txn: resources.join(txn, self.scope, self._type, existing))
-            raise self._exists(existing)
+            if found := self.common.store.write(self._join):
+                raise self._exists(found)
+            return self.run()  # it was collected just now
         number = self.common.store.number()
         backend_key = f"{self.scope.namespace}/{number}/{self.key}"
         with self.common.holds.hold(self._thing(backend_key)):
@@ -121,6 +122,13 @@ class Creation:
         """The target or the key, if there is one already."""
         wanted = [name for name in (self.target, self.key) if name]
         return next((name for name in wanted if self._rows.get(view, name) is not None), "")
+
+    def _join(self, txn: Writing) -> str:
+        """Have in the lease what is there already; empty if that has gone."""
+        existing = self._existing(txn)
+        if existing:
+            resources.join(txn, self.scope, self._type, existing)
+        return existing
 
     def _above(self, view: Reading) -> SnapshotRecord | None:
         return self._rows.require(view, self.parent) if self.parent else None

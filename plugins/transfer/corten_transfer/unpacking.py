@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from corten.contracts.descriptor import Descriptor
 from corten.contracts.diff import Arriving
+from corten.contracts.objects import Resource
 from corten.contracts.scope import Scope
 from corten.errors import (
     Cancelled,
@@ -24,7 +25,7 @@ from corten.errors import (
 )
 from corten.oci_image import gc_labels, media_types, unpack
 from corten.oci_image.unpack import UnpackStep
-from corten.registry.arrival import Arrival
+from corten.registry.arrival import Arrival, Followed
 from corten.registry.tree import FetchedManifest
 
 from .parts import Parts
@@ -63,7 +64,7 @@ class Unpacking:
         self._parts = parts
         self._scope = scope
         self._name = snapshotter
-        self._work = Work(parts.metadata.snapshotter(scope, snapshotter), parts.metadata.content(scope))
+        self._work = Work(parts.metadata.snapshotter(scope, snapshotter), parts.metadata.content(scope), self._keep)
         self._report = report
         self._running: set[asyncio.Future[Any]] = set()
         self._given_up = False
@@ -163,9 +164,9 @@ class Unpacking:
         arrival = incoming.arrival(layer)
         if arrival is not None and await arrival.begun():
             async with self._following(arrival, incoming, layer) as following:
-                if following:
+                if following is not None:
                     try:
-                        filled = await self._fill(prepared, arrival)
+                        filled = await self._fill(prepared, following)
                         await incoming.ready(layer)
                         return filled
                     except CortenError as error:
@@ -179,17 +180,23 @@ class Unpacking:
             return await self._fill(prepared, None)
 
     @asynccontextmanager
-    async def _following(self, arrival: Arrival, incoming: Incoming, layer: Descriptor) -> AsyncIterator[bool]:
+    async def _following(
+        self, arrival: Arrival, incoming: Incoming, layer: Descriptor
+    ) -> AsyncIterator[Followed | None]:
         """A slot to unpack what arrives, unless it has arrived before there is one.
 
         These are counted apart, so that slow registries hold up nothing that is in the store.
         """
         slot = asyncio.ensure_future(self._parts.arriving.acquire())
         ready = asyncio.ensure_future(incoming.ready(layer))
+        following: Followed | None = None
         try:
             await asyncio.wait([slot, ready], return_when=asyncio.FIRST_COMPLETED)
-            yield slot.done() and arrival.under_way
+            following = arrival.followed() if slot.done() else None
+            yield following
         finally:
+            if following is not None:
+                following.close()
             ready.cancel()
             if not slot.cancel():
                 self._parts.arriving.release()
@@ -240,6 +247,10 @@ class Unpacking:
                 key = (self._scope.namespace, self._name, step.chain_id)
                 await stack.enter_async_context(self._parts.unpacking.of(key))
             yield
+
+    def _keep(self, snapshot: str) -> None:
+        kept = Resource(snapshot, f"snapshots/{self._name}")
+        self._parts.leases.add(self._scope.namespace, self._scope.lease, kept)
 
     async def _pool(self, kind: str, call: Callable[..., T], *args: Any) -> T:
         return await self._parts.pools.run(kind, call, *args)

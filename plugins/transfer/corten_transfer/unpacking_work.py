@@ -38,9 +38,11 @@ class Work:
     differ: Differ
     """Set before anything is filled."""
 
-    def __init__(self, snapshots: Snapshotter, content: ContentStore) -> None:
+    def __init__(self, snapshots: Snapshotter, content: ContentStore, keep: Callable[[str], None]) -> None:
+        """`keep` puts a committed snapshot into the lease of the work."""
         self._snapshots = snapshots
         self._content = content
+        self._keep = keep
         self.keys: set[str] = set()
 
     def damaged(self, steps: Sequence[UnpackStep]) -> UnpackStep | None:
@@ -65,10 +67,12 @@ class Work:
         self.keys.discard(step.key)
 
     def missing(self, steps: Sequence[UnpackStep]) -> list[UnpackStep]:
-        """The steps from the first on that has no snapshot."""
+        """The steps from the first on that has no snapshot; the others' stay, even if their image goes meanwhile."""
         for number, step in enumerate(steps):
             try:
                 self._snapshots.stat(step.chain_id)
+                self._keep(step.chain_id)
+                self._snapshots.stat(step.chain_id)  # it may have been collected just before
             except NotFound:
                 return list(steps[number:])
         return []
