@@ -165,11 +165,21 @@ def test_files_in_and_out(corten: Corten, tmp_path: Path) -> None:
         assert f"copy to '{place}': there is no directory '{os.path.dirname(place)}'" in done.stderr
 
 
+def test_a_log_is_followed_over_restarts_to_the_last_end(corten: Corten) -> None:
+    corten("run", "-d", "--name", "twice", "--restart", "on-failure:1", IMAGE, "sh", "-c", "echo run; exit 3")
+    assert corten("logs", "-f", "twice").stdout == "run\nrun\n"
+    assert "exited (3)" in corten("ps", "-a").stdout and "twice" not in corten("ps").stdout
+    corten("logs", "-f", "twice")
+
+
 def test_a_container_that_is_to_run_again_does(corten: Corten) -> None:
     corten("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sleep", "600")
     before = record(corten, "again")["pid"]
     corten("kill", "again")
     wait_until(lambda: record(corten, "again")["pid"] not in (0, before), "it runs again", 40)
+    corten("kill", "again")  # the monitor pauses for a while before it starts it a second time
+    wait_until(lambda: "restarting (137)" in corten("ps").stdout, "that is shown")
     corten("stop", "--time", "0", "again")
     assert record(corten, "again")["status"] == "stopped"
+    assert "again" not in corten("ps").stdout and "exited (137)" in corten("ps", "-a").stdout
     assert "restart policy" in corten("run", "-d", "--restart", "often", IMAGE, code=exits.NOT_RUN).stderr

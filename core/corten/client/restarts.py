@@ -1,6 +1,7 @@
 """Labels that ask the daemon's restart monitor to start a container again when it ends; containerd's own names."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from corten.contracts.objects import Container
@@ -11,6 +12,7 @@ from .client import Client
 STATUS = "containerd.io/restart.status"
 POLICY = "containerd.io/restart.policy"
 LOG_URI = "containerd.io/restart.loguri"
+COUNT = "containerd.io/restart.count"
 STOPPED = "containerd.io/restart.explicitly-stopped"
 _POLICIES = re.compile(r"no|always|unless-stopped|on-failure(:\d{1,6})?", re.ASCII)
 
@@ -22,6 +24,16 @@ def labels(policy: str, log_uri: str) -> dict[str, str]:
     if policy == "no":
         return {}
     return {STATUS: "running", POLICY: policy, LOG_URI: log_uri}
+
+
+def again(labels: Mapping[str, str], exit_status: int) -> bool:
+    """Whether the monitor is to start the container again after such an end of its process."""
+    policy, _, times = labels.get(POLICY, "").partition(":")
+    if labels.get(STATUS) != "running" or policy == "no":
+        return False
+    if policy == "on-failure":
+        return exit_status != 0 and (not times or int(labels.get(COUNT) or 0) < int(times))
+    return policy != "unless-stopped" or labels.get(STOPPED) != "true"
 
 
 async def say(client: Client, container: Container, *, stopped: bool) -> None:

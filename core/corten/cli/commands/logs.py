@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
 PAUSE = 0.1
 """Seconds between looks at a log that is followed."""
+AGAIN = 1.0
+"""Seconds between looks whether a container has been started again."""
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until the container ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until the container ends for good.")
 @click.option("-n", "--tail", type=click.IntRange(0), help="Only so many lines from the end.")
 @click.option("-t", "--timestamps", is_flag=True, help="The time before each line, if the log has it.")
 @click.option("--since", default="", help="Only what came after: an RFC 3339 time, or a span such as 90s, 10m, 2h, 1d.")
@@ -76,12 +79,21 @@ async def _follow(client: Client, id: str, log: LogFile, show: Printer) -> None:
 
 
 async def _ended(client: Client, id: str) -> None:
+    """Until it has ended, and its restart policy does not have it started again."""
+    from corten.client import restarts
     from corten.client.process import Process
 
-    try:
-        await Process(client, id).wait()
-    except NotFound:
-        pass  # it has no task: nothing more is written
+    status = 0
+    while True:
+        with suppress(NotFound):  # it has no task, for now or for good
+            status = ended.status if (ended := await Process(client, id).wait()) else 0
+        try:
+            container = await client.containers.get(id)
+        except NotFound:
+            return
+        if not restarts.again(container.labels, status):
+            return
+        await asyncio.sleep(AGAIN)
 
 
 class Printer:

@@ -30,7 +30,7 @@ _COMMAND_WIDTH = 30
 @format_option
 @click.pass_obj
 def ps(session: Session, everything: bool, quiet: bool, format: str) -> None:
-    """List containers: those with a running or paused process, or with --all every one."""
+    """List containers: those that run, are paused or about to be started again, or with --all every one."""
     shown = session.run(lambda client: _read(client, everything))
     if quiet:
         for container, _, _ in shown:
@@ -44,30 +44,46 @@ async def _read(client: Client, everything: bool) -> list[Found]:
     from corten.client.usage import out_of_memory
 
     containers, tasks = await asyncio.gather(client.containers.list(), client.tasks.list())
-    states = {state.container_id: state for state in tasks if everything or _lives(state)}
+    states = {state.container_id: state for state in tasks}
     failed = [id for id, state in states.items() if not _lives(state) and state.exit_status]
-    killed = await out_of_memory(client, failed)
-    found = [(each, states.get(each.id), each.id in killed) for each in containers if everything or each.id in states]
-    return sorted(found, key=lambda each: -each[0].created_at)
+    killed = await out_of_memory(client, failed if everything else ())
+    found = [(each, states.get(each.id), each.id in killed) for each in containers]
+    shown = [each for each in found if everything or _lives(each[1]) or _restarts(*each[:2])]
+    return sorted(shown, key=lambda each: -each[0].created_at)
 
 
 def _lives(state: ProcessState | None) -> bool:
     return state is not None and state.status != "stopped"
 
 
+def _restarts(container: Container, state: ProcessState | None) -> bool:
+    """Whether it has ended, and is about to be started again."""
+    from corten.client.restarts import again
+
+    return state is not None and not _lives(state) and again(container.labels, state.exit_status)
+
+
 def _row(container: Container, state: ProcessState | None, oom_killed: bool) -> list[object]:
     command = shlex.join(_args(container))
     short = command if len(command) <= _COMMAND_WIDTH else f"{command[: _COMMAND_WIDTH - 1]}…"
     pid = state.pid if state and _lives(state) else "-"
-    return [container.id, container.image or "-", short, age(container.created_at), _status(state, oom_killed), pid]
+    return [
+        container.id,
+        container.image or "-",
+        short,
+        age(container.created_at),
+        _status(container, state, oom_killed),
+        pid,
+    ]
 
 
-def _status(state: ProcessState | None, oom_killed: bool) -> str:
+def _status(container: Container, state: ProcessState | None, oom_killed: bool) -> str:
     if state is None:
         return "not started"
     if state.status != "stopped":
         return str(state.status)
-    return f"exited ({state.exit_status}{', out of memory' if oom_killed else ''})"
+    word = "restarting" if _restarts(container, state) else "exited"
+    return f"{word} ({state.exit_status}{', out of memory' if oom_killed else ''})"
 
 
 def _args(container: Container) -> list[str]:
