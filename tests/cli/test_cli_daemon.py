@@ -75,6 +75,7 @@ def test_limits_reach_the_kernel(corten: Corten) -> None:
         (["--runtime", "io.containerd.nosuch.v1", IMAGE, "true"], exits.NOT_RUN, "nosuch"),
         (["--pull", "never", "nosuch", "true"], exits.NOT_RUN, "docker.io/library/nosuch:latest"),
         (["--name", "no/slash", IMAGE, "true"], exits.NOT_RUN, "container name"),
+        (["-d", "-t", "--detach-keys", "ctrl-pp", IMAGE, "true"], exits.NOT_RUN, "detach keys"),
     ],
 )
 def test_what_cannot_run_leaves_nothing(corten: Corten, args: list[str], code: int, says: str) -> None:

@@ -100,11 +100,11 @@ async def _run(client: Client, given: dict[str, Any]) -> int:
     from ..bars import watched
     from ..foreground import Foreground, start_detached
 
+    foreground = Foreground(given["tty"], given["interactive"], given["detach_keys"])
     await _have_image(client, given)
     options = _options(given, await _daemons_labels(client, given))
     with watched() as progress:
         container = await _create(client, options, create, progress)
-    foreground = Foreground(given["tty"], given["interactive"], given["detach_keys"])
     try:
         if given["detach"]:
             await start_detached(client, container, tty=given["tty"], interactive=given["interactive"])
