@@ -63,6 +63,8 @@ class Reference:
 
 def parse(text: str) -> Reference:
     """What a person wrote: the host defaults to docker.io, the tag to `latest`. Raises InvalidArgument."""
+    if not text:
+        raise InvalidArgument("image: its name is empty (give one like busybox or registry.example/app:1.0)")
     name, at, digest = text.partition("@")
     if at:
         digests.parse(digest)

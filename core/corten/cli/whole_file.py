@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from corten.errors import mapped
+from corten.errors import InvalidArgument, mapped
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     target = os.path.realpath(path)
-    with mapped(f"{path}: cannot write"):
+    with mapped(f"{path}: cannot write", {FileNotFoundError: InvalidArgument}):
         if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):  # a pipe, a device
             with open(target, "wb") as file:
                 yield file
