@@ -23,6 +23,7 @@ from corten.contracts.runtime import CreateOptions, Status, Stdio
 from corten.errors import AlreadyExists, CortenError, DeadlineExceeded, NotFound, ResourceExhausted
 from corten.linux import mount
 from corten_runtimes.config import RuncConfig
+from corten_runtimes.task import SHORT
 from runtimes.conftest import clear
 from runtimes.world import NAMESPACE, RUNC, World, alive, eventually, process, shim_processes, signal_shim
 
@@ -187,6 +188,36 @@ async def test_a_shim_that_hangs_is_ended_by_sigkill(world: World, held: list[An
     assert (await asyncio.wait_for(waiting, 10)).status == 137
     await eventually(lambda: not alive(shim) and not alive(task.pid))
     await _all_gone(world, runtime)
+
+
+async def test_a_call_that_a_delete_overtakes_finds_no_task(world: World, gate: Gate, held: list[Any]) -> None:
+    """Its shim is gone then, but that is not what is wrong."""
+    runtime = await world.runtime()
+    held.append(runtime)
+    task = await runtime.create(NAMESPACE, "t", gate.options("/bin/sleep", "600"))
+    gate.stop_at("before", "kill")
+    killing = asyncio.create_task(task.kill(signal.SIGKILL, all=True))
+    await gate.reached()
+    await task.delete()
+    with pytest.raises(NotFound):
+        await killing
+    gate.open()
+    await _all_gone(world, runtime)
+
+
+async def test_an_exec_waits_for_a_shim_that_is_busy(world: World, held: list[Any]) -> None:
+    """Those of other makes start one exec after the other, and answer nobody meanwhile."""
+    runtime = await world.runtime()
+    held.append(runtime)
+    task = await runtime.create(NAMESPACE, "t", world.options("/bin/sleep", "1000"))
+    await task.start()
+    shim = json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"]
+    signal_shim(shim, signal.SIGSTOP)
+    adding = asyncio.create_task(task.exec("e", process(["/bin/true"]), Stdio()))
+    await asyncio.sleep(SHORT + 0.5)
+    signal_shim(shim, signal.SIGCONT)
+    await adding
+    assert (await task.state("e")).status == Status.CREATED
 
 
 async def test_a_shim_that_hangs_over_a_restart_is_given_up(world: World, held: list[Any]) -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corten.errors import AlreadyExists, CortenError, InvalidArgument, NotFound, Unimplemented, Unknown
+from corten.errors import (
+    AlreadyExists,
+    CortenError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unimplemented,
+    Unknown,
+)
 from corten_runtimes import bundle, names
 from corten_runtimes.shim import direct, fifo, spawn
 from corten_runtimes.shim.facts import spec_facts
@@ -68,6 +76,8 @@ def test_the_last_error_line_counts() -> None:
     [
         ("container does not exist", NotFound),
         ("container with given ID already exists", AlreadyExists),
+        ("cannot start a container that has stopped", FailedPrecondition),
+        ("container not paused", FailedPrecondition),
         ("something else", Unknown),
         ("", Unknown),
     ],
@@ -86,6 +96,7 @@ def test_any_log_is_survived(log: str) -> None:
 def test_old_shims_errors_get_their_class() -> None:
     assert clarified(Unknown("cannot delete a running process")).code == 9
     assert clarified(Unknown("cannot pause task in created state")).code == 9
+    assert clarified(Unknown("runc did not terminate successfully: exit status 1: container not running")).code == 9
     assert clarified(Unknown("process already finished")).code == 5
     assert clarified(Unknown("process does not exist e")).code == 5
     assert clarified(Unknown("no space")).code == 2

@@ -14,7 +14,7 @@ from corten.api.types.introspection_pb2 import RuntimeInfo as RuntimeInfoMessage
 from corten.api.types.runc.options import oci_pb2
 from corten.contracts.mounts import Mount
 from corten.contracts.objects import AnyValue, RuntimeInfo
-from corten.contracts.runtime import Status, Stdio
+from corten.contracts.runtime import Exit, Status, Stdio
 from corten.errors import CortenError, InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from corten.zygote.client import Zygote
 from corten_runtimes.config import RuncConfig
@@ -82,6 +82,23 @@ async def test_codes_of_short_lived_processes_are_never_lost(runtime: Any, world
     await task.kill(9)
     await task.wait()
     await task.delete()
+
+
+async def test_of_many_deletes_one_takes_it_away(world: World, shims: Any) -> None:
+    """Its id is free then, also while others still try: what is made under it stays."""
+    for _ in range(3):
+        task = await shims.create(NAMESPACE, "again", world.options("/bin/true"))
+        await task.start()
+        await task.wait()
+        deletes = [asyncio.create_task(task.delete()) for _ in range(6)]
+        await asyncio.wait(deletes, return_when=asyncio.FIRST_COMPLETED)
+        second = await asyncio.wait_for(shims.create(NAMESPACE, "again", world.options("/bin/true")), 20)
+        ended = await asyncio.gather(*deletes, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in ended) == ["Exit", *["NotFound"] * 5]
+        assert [each.status for each in ended if isinstance(each, Exit)] == [0]
+        assert (await (await shims.get(NAMESPACE, "again")).state()).status == Status.CREATED
+        await second.delete()
+    await world.left_nothing()
 
 
 async def test_stats_pids_and_update(runtime: Any, world: World) -> None:

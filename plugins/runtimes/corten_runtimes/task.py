@@ -51,7 +51,10 @@ SIGNALS, SIGKILL = range(65), 9
 CELLS = 0xFFFF
 """Columns or rows that a terminal may have: struct winsize has 16 bits for each."""
 STREAMS = "corten.shim.v1.Streams"
-_WRONG_STATE = re.compile(r"cannot \w+ (task in|in an?|an?) (created|running|stopped|deleted|paused)")
+_WRONG_STATE = re.compile(
+    r"cannot \w+ (task in|in an?|an?) (created|running|stopped|deleted|paused)"
+    r"|container (that has stopped|not (running|paused))"
+)
 _NO_PROCESS = re.compile("process (already finished|does not exist)")
 _STATUS = {
     task_pb2.CREATED: Status.CREATED,
@@ -90,6 +93,8 @@ class ShimTask:
         self.on_hang: Callable[[], None] | None = None
         """Called when the shim does not even answer a SIGKILL."""
         self.pid_ = 0
+        self._ending = asyncio.Lock()
+        """Held while it is deleted: of several who try one takes it away, and the others find it gone."""
         self.gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         """Set when the task is no more, with how init ended."""
 
@@ -176,13 +181,17 @@ class ShimTask:
         self._expect_move()
 
     async def state(self, exec_id: str = "") -> ProcessState:
-        request = pb.StateRequest(id=self._id, exec_id=exec_id)
         try:
-            answer = await self._call("State", request, pb.StateResponse, timeout=SHORT)
+            return await self._state(exec_id)
         except NotFound:
             if not exec_id:
-                await self._vanish()
+                async with self._ending:
+                    await self._forget()
             raise
+
+    async def _state(self, exec_id: str) -> ProcessState:
+        request = pb.StateRequest(id=self._id, exec_id=exec_id)
+        answer = await self._call("State", request, pb.StateResponse, timeout=SHORT)
         told = self._streams.told(exec_id) if self._streams is not None else None
         return ProcessState(
             container_id=self._id,
@@ -220,7 +229,7 @@ class ShimTask:
         )  # fmt: skip
         _pack(request.spec, spec)
         try:
-            await self._call("Exec", request, Empty, timeout=SHORT)
+            await self._call("Exec", request, Empty, timeout=LONG)  # some shims start all execs one after the other
         except BaseException:
             await asyncio.shield(self._close_streams(exec_id))
             raise
@@ -268,24 +277,31 @@ class ShimTask:
         return await asyncio.shield(waiting)
 
     async def delete(self, exec_id: str = "") -> Exit:
-        if not exec_id and self._endpoint.version < 3 and (await self.state()).status == Status.RUNNING:
-            raise FailedPrecondition(f"task {self._id!r}: cannot delete: it is running")
-        request = pb.DeleteRequest(id=self._id, exec_id=exec_id)
-        try:
-            answer = await self._call("Delete", request, pb.DeleteResponse, timeout=LONG)
-        except NotFound:
-            if not exec_id:
-                await self._vanish()
-            raise
-        ended = Exit(answer.pid, answer.exit_status, _nanoseconds(answer.exited_at))
-        await self._close_streams(exec_id)
         if exec_id:
+            ended = await self._delete(exec_id)
             self._waits.pop(exec_id, None)
             self._started.discard(exec_id)
-        else:
-            self.over(ended)
-            await self._finish(self)
+            return ended
+        async with self._ending:
+            return await self._delete_init()
+
+    async def _delete_init(self) -> Exit:
+        if self._endpoint.version < 3 and (await self._state("")).status == Status.RUNNING:
+            raise FailedPrecondition(f"task {self._id!r}: cannot delete: it is running")
+        try:
+            ended = await self._delete("")
+        except NotFound:
+            await self._forget()
+            raise
+        self.over(ended)
+        await self._finish(self)
         return ended
+
+    async def _delete(self, exec_id: str) -> Exit:
+        request = pb.DeleteRequest(id=self._id, exec_id=exec_id)
+        answer = await self._call("Delete", request, pb.DeleteResponse, timeout=LONG)
+        await self._close_streams(exec_id)
+        return Exit(answer.pid, answer.exit_status, _nanoseconds(answer.exited_at))
 
     async def checkpoint(self, path: str, options: AnyValue | None) -> None:
         request = pb.CheckpointTaskRequest(id=self._id, path=path)
@@ -312,7 +328,7 @@ class ShimTask:
         request = streams_pb2.ReopenLogRequest(namespace=self._namespace, id=self._id)
         await self._call("ReopenLog", request, Empty, timeout=SHORT, service=STREAMS)
 
-    async def _vanish(self) -> None:
+    async def _forget(self) -> None:
         """The shim has it no more: an earlier daemon had asked for its delete. Raises nothing."""
         if not self.gone.done() and self.on_hang is not None:  # else it is being adopted, and given up with its shim
             self.over(self.known_exit() or Exit(self.pid_, 128 + SIGKILL, 0))
@@ -385,6 +401,10 @@ class ShimTask:
             return await self._link.client.call(service or self._service, method, request, answer, timeout=timeout)
         except Unknown as error:
             raise clarified(error) from None
+        except Unavailable:
+            if not self.gone.done():
+                raise
+            raise NotFound(f"task {self._id!r}: does not exist any more") from None
         except Unimplemented as error:
             if not service:
                 raise

@@ -35,6 +35,8 @@ _KINDS: Mapping[str, type[CortenError]] = {
     "does not exist": NotFound,
     "already exists": AlreadyExists,
     "not running": FailedPrecondition,
+    "not paused": FailedPrecondition,
+    "has stopped": FailedPrecondition,
     "process already finished": NotFound,
 }
 
