@@ -153,6 +153,30 @@ async def test_a_reader_that_does_not_read_is_let_go(shims: Any, world: World) -
     os.close(stuck)
 
 
+async def test_one_who_may_hold_up_a_process_before_it_starts_gets_all_of_it(shims: Any, world: World) -> None:
+    """For longer than others may; but once he is gone, nothing is held up."""
+    stdio = Stdio("cri:stdin", "cri:", "cri:")
+    task = await shims.create(NAMESPACE, world.id(), world.options("/bin/sh", "-c", "seq 300000; exit 5", stdio=stdio))
+    path = world.fifo()
+    waits = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    await task.attach(Stdio("", path, ""), holds_up=True)
+    await task.start()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(task.wait(), 2)
+    reads = Reader(path)
+    os.close(waits)
+    assert (await task.wait()).status == 5
+    assert await reads.end(30) == b"".join(b"%d\n" % number for number in range(1, 300001))
+    await task.delete()
+    gone = await shims.create(NAMESPACE, world.id(), world.options("/bin/sh", "-c", "seq 300000; exit 6", stdio=stdio))
+    leaves = os.open(path := world.fifo(), os.O_RDONLY | os.O_NONBLOCK)
+    await gone.attach(Stdio("", path, ""), holds_up=True)
+    await gone.start()
+    os.close(leaves)
+    assert (await gone.wait()).status == 6
+    await gone.delete()
+
+
 async def test_much_output_reaches_a_reader_whole(shims: Any, world: World) -> None:
     task = await run(shims, world, "/bin/sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.02; done; seq 400000")
     out = Reader(world.fifo())
