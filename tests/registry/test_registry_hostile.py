@@ -373,6 +373,14 @@ async def test_redirects_are_followed_without_credentials() -> None:
     assert base64.b64encode(b"ann:secret").decode() in ours[-1].headers["Authorization"]
 
 
+@pytest.mark.parametrize("headers", [{"X-Team": "a\nb"}, {"X-Team": "a\r\nHost: other"}, {"X\nTeam": "a"}])
+async def test_headers_with_line_breaks_are_refused_by_name_of_the_registry(headers: dict[str, str]) -> None:
+    async with serving() as (address, requests):
+        with pytest.raises(InvalidArgument, match=f"registry {address}: the request cannot be sent: .*headers"):
+            await fetched(address, MemoryContent(), headers=headers)
+    assert not requests
+
+
 async def test_a_redirected_host_cannot_ask_for_the_credentials() -> None:
     async def thief(request: web.Request) -> web.Response:
         return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})

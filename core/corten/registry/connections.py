@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from corten import __version__
-from corten.errors import FailedPrecondition
+from corten.errors import FailedPrecondition, InvalidArgument
 from corten.references import Reference
 from corten.values import dataclass
 
@@ -164,16 +164,7 @@ class Connections:
             own = self._own_headers(endpoint, request.scope) if ours else CIMultiDict[str]()
             headers = CIMultiDict((name, text) for name, text in request.headers.items() if name not in own)
             headers.extend(own)
-            response = await self._session.request(
-                request.method,
-                url,
-                headers=headers,
-                data=request.body() if request.body else None,
-                allow_redirects=False,
-                proxy=proxy(url),
-                ssl=tls,
-                timeout=self._timeout(endpoint),
-            )
+            response = await self._asked(endpoint, request, url, headers, tls)
             if self._trace is not None:
                 _dump(response, self._trace)
             if ours:
@@ -194,6 +185,29 @@ class Connections:
         raise FailedPrecondition(
             f"registry {endpoint.registry}: more than {MAX_REDIRECTS} redirects for {request.path or url.path}"
         )
+
+    async def _asked(
+        self, endpoint: Endpoint, request: Request, url: URL, headers: CIMultiDict[str], tls: ssl.SSLContext | bool
+    ) -> aiohttp.ClientResponse:
+        """One answer. Raises InvalidArgument for headers that cannot be sent, and aiohttp's errors."""
+        try:
+            return await self._session.request(
+                request.method,
+                url,
+                headers=headers,
+                data=request.body() if request.body else None,
+                allow_redirects=False,
+                proxy=proxy(url),
+                ssl=tls,
+                timeout=self._timeout(endpoint),
+            )
+        except aiohttp.ClientError:
+            raise
+        except ValueError as error:
+            raise InvalidArgument(
+                f"registry {endpoint.registry}: the request cannot be sent: {error} (look at the headers given to it, "
+                "and at the credentials)"
+            ) from error
 
     def _pass_on(self, response: aiohttp.ClientResponse) -> None:
         """What the registry itself warns of, each text once."""
