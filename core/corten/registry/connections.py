@@ -1,6 +1,7 @@
 """One request to one host: with its TLS and headers, its login, redirects, and http where https is not spoken."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
@@ -191,6 +192,7 @@ class Connections:
     ) -> aiohttp.ClientResponse:
         """One answer. Raises InvalidArgument for headers that cannot be sent, and aiohttp's errors."""
         try:
+            _check_names(headers)
             return await self._session.request(
                 request.method,
                 url,
@@ -252,3 +254,13 @@ class Connections:
     def _timeout(self, endpoint: Endpoint) -> aiohttp.ClientTimeout:
         connect = CONNECT_TIMEOUT if endpoint.dial_timeout is None else endpoint.dial_timeout
         return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=self._stall)
+
+
+def _check_names(headers: CIMultiDict[str]) -> None:
+    """Raises ValueError for one that is no token (https://www.rfc-editor.org/rfc/rfc9110#name-tokens)."""
+    for name in headers:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name[:64]!r} is no name of a header")
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
