@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import datetime
+import gc
 from collections.abc import Coroutine
 from contextlib import suppress
 from email.utils import format_datetime
@@ -348,6 +349,31 @@ async def test_a_manifest_that_breaks_off_is_asked_for_again() -> None:
         store = MemoryContent()
         await fetched(address, store)
     assert store.data(LAYER) == IMAGE.blobs[LAYER]
+
+
+async def test_a_refusal_that_nobody_waits_for_any_more_leaves_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """aiohttp tells of those in the log, as errors, when a push whose other layers were refused is over."""
+    said = asyncio.Event()
+
+    async def stalls(request: web.Request) -> web.StreamResponse | None:
+        if not is_layer(request):
+            return None
+        response = web.StreamResponse(status=403, headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"no")
+        said.set()
+        await asyncio.sleep(30)
+        return response
+
+    async with serving(stalls) as (address, _):
+        pull = asyncio.ensure_future(fetched(address, MemoryContent()))
+        await said.wait()
+        await asyncio.sleep(0.2)  # until the beginning has been read
+        pull.cancel()
+        await asyncio.wait([pull])
+        del pull
+        gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 async def test_redirects_are_followed_without_credentials() -> None:

@@ -274,7 +274,10 @@ class RegistryClient:
             raise _named(error, what) from error
         if response.status < 400:
             return response, 0.0
-        refusal = await answers.error_of(response, what)
+        try:
+            refusal = await answers.error_of(response, what)
+        finally:
+            response.release()  # whoever is cancelled meanwhile leaves no connection open
         if response.status not in _PASSING:
             raise refusal
         return refusal, answers.retry_after(response)
