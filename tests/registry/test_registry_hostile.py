@@ -426,11 +426,17 @@ async def test_a_redirected_host_cannot_ask_for_the_credentials() -> None:
 
 @pytest.mark.parametrize(
     ("location", "error"),
-    [("", FailedPrecondition), ("file:///etc/passwd", PermissionDenied), ("http://[broken", InvalidArgument)],
+    [
+        ("", InvalidArgument),
+        ("/", FailedPrecondition),
+        ("file:///etc/passwd", PermissionDenied),
+        ("http://[broken", InvalidArgument),
+    ],
 )
 async def test_redirects_to_nowhere(location: str, error: type[CortenError]) -> None:
     async def redirect(request: web.Request) -> web.Response | None:
-        return web.Response(status=302, headers={"Location": location}) if is_layer(request) else None
+        wanted = is_layer(request) or request.path == "/"
+        return web.Response(status=302, headers={"Location": location}) if wanted else None
 
     await refused(redirect, error, "redirect")
 

@@ -53,13 +53,16 @@ def authority(url: URL) -> str:
 
 
 def redirected(url: URL, response: aiohttp.ClientResponse) -> URL:
+    """Where the answer sends on to. Raises InvalidArgument if that is no address, PermissionDenied for plain text."""
+    if not (given := response.headers.get("Location", "")):
+        raise InvalidArgument(f"registry {authority(url)}: it redirects (status {response.status}) to no address")
     try:
-        target = url.join(URL(response.headers.get("Location", ""), encoded=True))
+        target = url.join(URL(given, encoded=True))
     except ValueError as error:
         raise InvalidArgument(f"registry {authority(url)}: it redirects to a malformed address") from error
     if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
         raise PermissionDenied(
-            f"registry {authority(url)}: it redirects from https to {target.scheme}, which is not followed"
+            f"registry {authority(url)}: it redirects from {url.scheme} to {target.scheme}, which is not followed"
         )
     return target
 
