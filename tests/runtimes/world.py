@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import tempfile
@@ -305,7 +306,7 @@ class Reader:
             if piece:
                 self._seen = True
                 self.data += piece
-            elif self._seen:
+            elif self._seen or _hung_up(self.fd):
                 break
             else:
                 await asyncio.sleep(0.002)  # no writer yet
@@ -322,6 +323,13 @@ class Reader:
         """Go away without reading on."""
         self._task.cancel()
         os.close(self.fd)
+
+
+def _hung_up(fd: int) -> bool:
+    """Whether there was a writer since the FIFO was opened, and is none any more (poll(2), POLLHUP)."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return any(events & select.POLLHUP for _, events in waiting.poll(0))
 
 
 def metadata(value: AnyValue) -> Mapping[str, Any]:
