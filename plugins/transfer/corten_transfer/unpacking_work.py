@@ -68,14 +68,21 @@ class Work:
 
     def missing(self, steps: Sequence[UnpackStep]) -> list[UnpackStep]:
         """The steps from the first on that has no snapshot; the others' stay, even if their image goes meanwhile."""
+        kept, present = 0, self._present(steps)
+        while present != kept:
+            if present:
+                self._keep(steps[present - 1].chain_id)  # and so those that it lies on
+            kept, present = present, self._present(steps)  # it may have been collected just before
+        return list(steps[present:])
+
+    def _present(self, steps: Sequence[UnpackStep]) -> int:
+        """How many of the steps, lowest first, have a snapshot."""
         for number, step in enumerate(steps):
             try:
                 self._snapshots.stat(step.chain_id)
-                self._keep(step.chain_id)
-                self._snapshots.stat(step.chain_id)  # it may have been collected just before
             except NotFound:
-                return list(steps[number:])
-        return []
+                return number
+        return len(steps)
 
     def prepare(self, step: UnpackStep, *, alone: bool) -> Prepared | None:
         """Make the snapshot that the layer is unpacked into; None if the layer's own is there already.
