@@ -175,22 +175,25 @@ class _Served:
 
     async def _run(self, context: Any, work: Callable[[GrpcCall], Coroutine[Any, Any, Message | None]]) -> Any:
         call = GrpcCall(self._method.path, context)
-        began, code = time.monotonic(), OK
+        began = time.monotonic()
         self._totals.started += 1
         self._underway.begun(call, self._method.stops_at_once)
         try:
             with server_span(self._method.path, call.metadata):
                 self._admission(context)
                 reply = await work(call)
-                return None if self._method.server_streaming else self._bytes(reply)
+                answer = None if self._method.server_streaming else self._bytes(reply)
         except BaseException as raised:
             error = _outcome(raised, call)
-            code = code_of(error)
+            # Before the client hears of it: who then asks for the figures finds the call among them.
+            self._totals.ended(code_of(error), time.monotonic() - began)
             await fail(error, call)
+        else:
+            self._totals.ended(OK, time.monotonic() - began)
+            return answer
         finally:
             self._underway.over()
             call.context = None
-            self._totals.ended(code, time.monotonic() - began)
 
     async def _read(self, call: GrpcCall) -> bytes | None:
         if call.context is None:
