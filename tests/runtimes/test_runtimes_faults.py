@@ -181,7 +181,7 @@ async def test_a_shim_that_hangs_is_ended_by_sigkill(world: World, held: list[An
         await task.start()
     waiting = asyncio.create_task(task.wait())
     await asyncio.sleep(0.05)
-    shim = json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"]
+    shim = _keeper(world)
     signal_shim(shim, signal.SIGSTOP)
     with pytest.raises(DeadlineExceeded, match="its shim does not answer"):
         await task.kill(signal.SIGKILL)
@@ -211,7 +211,7 @@ async def test_an_exec_waits_for_a_shim_that_is_busy(world: World, held: list[An
     held.append(runtime)
     task = await runtime.create(NAMESPACE, "t", world.options("/bin/sleep", "1000"))
     await task.start()
-    shim = json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"]
+    shim = _keeper(world)
     signal_shim(shim, signal.SIGSTOP)
     adding = asyncio.create_task(task.exec("e", process(["/bin/true"]), Stdio()))
     await asyncio.sleep(SHORT + 0.5)
@@ -226,7 +226,7 @@ async def test_a_shim_that_hangs_over_a_restart_is_given_up(world: World, held: 
     task = await first.create(NAMESPACE, "t", world.options("/bin/sleep", "600"))
     other = await first.create(NAMESPACE, "other", world.options("/bin/sleep", "600"))
     await task.start()
-    signal_shim(json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"], signal.SIGSTOP)
+    signal_shim(_keeper(world), signal.SIGSTOP)
     await first.close()
     second = await world.runtime()
     held.append(second)
@@ -295,7 +295,7 @@ async def test_no_more_pids_for_a_shim(world: World, held: list[Any]) -> None:
     await task.start()
     await task.exec("e", process(["/bin/sh", "-c", "exit 7"]), Stdio())
     await task.exec("f", process(["/bin/sh", "-c", "exit 8"]), Stdio())
-    shim = json.loads((world.tasks / "t/bootstrap.json").read_text())["corten"]["pid"]
+    shim = _keeper(world)
     await eventually(lambda: shim_processes(shim) == [shim])
     async with _no_more_pids(shim):
         with pytest.raises(CortenError, match="cannot start"):
