@@ -85,7 +85,7 @@ def verify(session: Session, image: str) -> int:
         with watched() as progress:
             findings = await verified(client, node, progress)
         apart = len(left_out(node))
-        said = shown_size(node.size) + (f"; {apart} manifests, for other platforms, were not fetched" if apart else "")
+        said = shown_size(node.size) + (f"; manifests for other platforms, not fetched: {apart}" if apart else "")
         return found.name, findings, said
 
     name, findings, said = session.run(work)
