@@ -167,8 +167,10 @@ async def _daemons_labels(client: Client, given: dict[str, Any]) -> dict[str, st
 
 async def _keeps_log(client: Client, given: dict[str, Any]) -> bool:
     """What can be left running keeps one: in the background, and on a terminal where the daemon knows how."""
-    if given["detach"] or given["log"] == NO_LOG:
-        return bool(given["log"] != NO_LOG)
+    if given["log"] == NO_LOG:
+        return False
+    if given["detach"]:
+        return True
     return given["tty"] and not given["rm"] and await client.attachments.offered()
 
 
