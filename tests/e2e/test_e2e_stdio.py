@@ -63,7 +63,7 @@ def test_an_exec_returns_while_its_background_child_lives(ctr: Ctr, pulled: str,
 
 
 def test_a_client_leaves_and_another_goes_on(ctr: Ctr, pulled: str, runtime: str) -> None:
-    script = "i=0; while [ ! -e /data/stop ]; do echo $i; i=$((i+1)); sleep 0.02; done; exit 3"
+    script = "trap 'exit 3' TERM; i=0; while true; do echo $i; i=$((i+1)); sleep 0.02; done"
     ctr("run", "-d", "--runtime", runtime, pulled, "talk", "sh", "-c", script)
     with ctr.start("tasks", "attach", "talk") as first:
         assert first.stdout is not None
@@ -72,7 +72,8 @@ def test_a_client_leaves_and_another_goes_on(ctr: Ctr, pulled: str, runtime: str
     with ctr.start("tasks", "attach", "talk") as second:
         assert second.stdout is not None
         assert int(second.stdout.readline()) > before
-        ctr("tasks", "exec", "--exec-id", "e", "talk", "touch", "/data/stop")
+        ctr("tasks", "exec", "--exec-id", "e", "talk", "true")
+        ctr("tasks", "kill", "-s", "SIGTERM", "talk")  # by the exec its own end could come before that of the exec
         second.stdout.read()
     assert second.returncode == 3
 
